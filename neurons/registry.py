@@ -1,0 +1,104 @@
+"""One registry for every kind of component: the same four verbs in every package.
+
+``catalogue`` keeps the tables, so that an installed package can add names through the entry-point
+groups ``step_neurons``, ``step_surrogates``, ``step_encoders`` and so on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import catalogue
+
+from neurons.errors import OptionError, UnknownNameError, suggest
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Registry(Generic[T]):
+    """Names of one kind of component and the classes or functions behind them.
+
+    Parameters
+    ----------
+    kind : str
+        Singular, as it stands in messages: ``"neuron"``.
+    group : str
+        Plural, as it stands in entry points and ``step list``: ``"neurons"``.
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self._table = catalogue.create("step", group, entry_points=True)
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """Decorate a class or function to make it known under ``name``; a taken name is an error."""
+
+        def decorate(maker: C) -> C:
+            if name in self._table and self._table.get(name).__qualname__ != maker.__qualname__:
+                raise OptionError(f"{self.kind} {name!r} is already registered; choose another name")
+            maker.registered_name = name  # type: ignore[attr-defined]
+            self._table.register(name, func=maker)
+            return maker
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """Return all known names, sorted."""
+        return sorted(self._table.get_all())
+
+    def get(self, name: str) -> Callable[..., T]:
+        """Return what stands behind ``name``.
+
+        Raises
+        ------
+        UnknownNameError
+            With the nearest known names.
+        """
+        if name not in self._table:
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{suggest(name, self.names())}")
+        return self._table.get(name)
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """Return the options that ``name`` takes, those of its base classes included."""
+        return options_of(self.get(name))
+
+    def create(self, name: str, /, *args: Any, **options: Any) -> T:
+        """Make the component ``name``; an option that it does not have is an error, never ignored."""
+        maker = self.get(name)
+        known = self.options(name)
+        for option in options:
+            if option not in known:
+                raise OptionError(f"{self.kind} {name!r} has no option {option!r}{suggest(option, known)}")
+        return maker(*args, **options)
+
+    def describe(self, name: str) -> str:
+        """Return the one-line description of ``name``: the first line of its docstring."""
+        return (inspect.getdoc(self.get(name)) or "").strip().split("\n")[0]
+
+
+def options_of(maker: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the keyword options of a class or function; ``**options`` is followed into the base classes."""
+    makers = [vars(c)["__init__"] for c in maker.__mro__ if "__init__" in vars(c)] if isinstance(maker, type) else [maker]
+    found: dict[str, inspect.Parameter] = {}
+    for function in makers:
+        parameters = inspect.signature(function, eval_str=True).parameters.values()
+        for parameter in parameters:
+            named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            if named and parameter.name != "self":
+                found.setdefault(parameter.name, parameter)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def name_and_options(component: str | Mapping[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
+    """Split ``"lif"`` or ``{"name": "lif", "tau": 2.0}`` into a name and its options."""
+    if isinstance(component, str):
+        return component, {}
+    if not isinstance(component, Mapping) or not isinstance(component.get("name"), str):
+        raise OptionError(f"a {kind} is a name or a mapping with a name, not {component!r}")
+    options = dict(component)
+    return options.pop("name"), options
