@@ -1,0 +1,117 @@
+"""What a data set is: two splits of labelled images, and what must be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neurons.errors import DataError, ShapeError
+from neurons.registry import Registry
+
+datasets: Registry[Dataset] = Registry("dataset", "datasets")
+"""Functions ``load(root: Path | None = None) -> Dataset`` by name; ``root`` is the folder to search first."""
+
+Indices = Tensor | Sequence[int] | slice
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images, stored as they come (small) and scaled to [0, 1] when asked for.
+
+    Parameters
+    ----------
+    images : Tensor, shape [N, C, H, W]
+        Raw values, uint8 or floating point, from 0 to ``full_scale``.
+    labels : Tensor of int64, shape [N]
+        Class of each image, from 0.
+    full_scale : float
+        Raw value that stands for 1.
+
+    Raises
+    ------
+    ShapeError
+        When the tensors do not have these shapes and types.
+    """
+
+    images: Tensor
+    labels: Tensor
+    full_scale: float = 255.0
+
+    def __post_init__(self) -> None:
+        if self.images.dim() != 4 or not (self.images.dtype == torch.uint8 or self.images.is_floating_point()):
+            raise ShapeError(
+                "images must be a uint8 or floating-point tensor [N, C, H, W], "
+                f"not {self.images.dtype} {list(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ShapeError(
+                f"labels must be an int64 tensor [{len(self.images)}], one for each image, "
+                f"not {self.labels.dtype} {list(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Return the images at ``indices`` as float32 [B, C, H, W] in [0, 1] and their labels as int64 [B]."""
+        return self.images[indices].to(torch.float32) / self.full_scale, self.labels[indices]
+
+    def subset(self, indices: Indices) -> Split:
+        """Return the split that holds only the samples at ``indices``, in that order."""
+        return Split(self.images[indices], self.labels[indices], self.full_scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A classification data set with its splits and its papers.
+
+    Parameters
+    ----------
+    name : str
+        Registered name.
+    train, test : Split
+        Disjoint samples; the test split is for the last measurement only, never for choosing a model.
+    classes : int
+        Number of classes.
+    channels, image_size : int
+        Images are [channels, image_size, image_size].
+    source : str
+        Where the data come from.
+    licence : str
+        Terms of the data.
+    note : str
+        What a reader of a result must know, such as who made the split.
+
+    Raises
+    ------
+    DataError
+        When the splits do not fit the rest.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+    channels: int
+    image_size: int
+    source: str
+    licence: str
+    note: str
+
+    def __post_init__(self) -> None:
+        shape = (self.channels, self.image_size, self.image_size)
+        for name, split in (("train", self.train), ("test", self.test)):
+            if split.images.shape[1:] != shape:
+                raise DataError(
+                    f"{self.name}: {name} images must have the shape {list(shape)}, not {list(split.images.shape[1:])}"
+                )
+            if len(split) == 0:
+                raise DataError(f"{self.name}: the {name} split is empty")
+            if not 0 <= int(split.labels.min()) <= int(split.labels.max()) < self.classes:
+                raise DataError(
+                    f"{self.name}: {name} labels must be 0 to {self.classes - 1}, "
+                    f"found {int(split.labels.min())} to {int(split.labels.max())}"
+                )
