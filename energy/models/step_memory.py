@@ -1,0 +1,97 @@
+"""STEP's model: spikes against a bit-serial quantised network, with the memory that both move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from energy.hardware import Hardware
+from energy.models.base import (
+    EnergyModel,
+    IntegerRule,
+    Price,
+    check_choice,
+    check_convention,
+    check_positive,
+    energy_models,
+    executed,
+)
+from energy.record import PRODUCTS, Convention
+
+
+@energy_models.register("step")
+@dataclass(frozen=True, kw_only=True)
+class StepMemory(EnergyModel):
+    """STEP (NeurIPS 2025): accumulates for spikes, bit planes for quantised layers, and 3.12 pJ for every bit moved.
+
+    Compute: E_AC x events; real layers E_MAC x dense MACs; a quantised layer runs bit by bit and skips zero bits,
+    E_AC x B x R_b x MACs with B bits and R_b the measured share of one-bits. Memory: weights, a read and a write of
+    every state word at every step, and activations read once (spikes 1 bit). The equations are put together from
+    descriptions of the paper, which publishes no code for them.
+
+    Parameters
+    ----------
+    mac, ac, memory_bit : float, optional
+        Prices in pJ; from the hardware (fp32, and the bit of memory) when left out.
+    weight_bits, state_bits : int
+    weight_fetch : {"operation", "layer"}
+        A weight is fetched for every operation (no reuse; events only, dense for conventional layers), or once for
+        every time step.
+    convention : {"nominal", "exact", "fan_out", "kernel"}
+    integers : {"unrolled", "mac", "ac"}
+        What a sum of k spikes costs: k accumulates, a multiply-accumulate, or one accumulate.
+    """
+
+    source: ClassVar[str] = "STEP: A Unified Spiking Transformer Evaluation Platform, NeurIPS 2025, arXiv 2505.11151"
+    confidence: ClassVar[Literal["published", "reconstruction"]] = "reconstruction"
+    ignores: ClassVar[tuple[str, ...]] = (
+        "neuron arithmetic", "biases", "norms (assumed folded)", "residual additions and pooling", "softmax",
+        "memory hierarchy", "writes of activations", "addressing", "routing", "static power",
+    )  # fmt: skip
+
+    mac: float | None = None
+    ac: float | None = None
+    memory_bit: float | None = None
+    weight_bits: int = 8
+    state_bits: int = 32
+    weight_fetch: Literal["operation", "layer"] = "operation"
+    convention: Convention = "nominal"
+    integers: IntegerRule = "unrolled"
+
+    def __post_init__(self) -> None:
+        check_positive(
+            mac=self.mac, ac=self.ac, memory_bit=self.memory_bit, weight_bits=self.weight_bits,
+            state_bits=self.state_bits,
+        )  # fmt: skip
+        check_choice("weight_fetch", self.weight_fetch, ("operation", "layer"))
+        check_convention(self.convention)
+        check_choice("integers", self.integers, ("unrolled", "mac", "ac"))
+
+    def price_layer(self, layer: Any, operations: list[Any], hardware: Hardware) -> Price | None:
+        bit = hardware["memory_bit"] if self.memory_bit is None else self.memory_bit
+        if layer.kind == "neuron":
+            return Price({"memory_state": 2 * layer.updates * layer.states * self.state_bits * bit})
+        if layer.kind not in PRODUCTS:
+            return None
+        ac = hardware["fp32_add"] if self.ac is None else self.ac
+        mac = hardware["fp32_mul"] + hardware["fp32_add"] if self.mac is None else self.mac
+        compute, fetches = 0.0, 0.0
+        for operation in operations:
+            if operation.op != "mac":
+                continue
+            work = executed(operation, self.convention, self.integers)
+            fetches += work.count
+            if work.kind == "bits":
+                planes = operation.planes_exact if self.convention == "exact" else operation.planes_nominal
+                compute += ac * planes
+            else:
+                compute += work.count * (ac if work.kind == "ac" else mac)
+        if self.weight_fetch == "layer":
+            fetches = layer.weights * layer.T
+        activations = layer.inputs * layer.bits
+        if layer.second_operand:
+            activations += layer.second_inputs * layer.second_bits
+        parts = {"compute": compute, "memory_activation": activations * bit}
+        if not layer.second_operand:
+            parts["memory_weight"] = fetches * self.weight_bits * bit
+        return Price(parts)

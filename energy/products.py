@@ -1,0 +1,233 @@
+"""Counting of products: convolutions, linear layers, and matrix products of two activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from energy.geometry import Geometry, spread
+from energy.operands import Grid, Operand, components
+
+if TYPE_CHECKING:
+    from energy.dispatch import Counter
+
+Counts = dict[str, float]
+_NAN = float("nan")
+
+
+def _convolution(counter: Counter, args: Any, kwargs: Any, out: Tensor) -> None:
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = args[:9]
+    n = weight.dim() - 2
+    if x.dim() == n + 1:  # a single sample without a batch
+        x, batched = x.unsqueeze(0), out.unsqueeze(0)
+    else:
+        batched = out
+    outputs = weight.shape[1] if transposed else weight.shape[0] // groups
+    geometry = Geometry(
+        tuple(x.shape[2:]), tuple(batched.shape[2:]), tuple(weight.shape[2:]),
+        spread(stride, n), spread(padding, n), spread(dilation, n), outputs, bool(transposed),
+    )  # fmt: skip
+    operand = counter.tags.operand(x)
+    channels = x.shape[0] * x.shape[1]
+    parts = components(x, operand)
+    # One binary map serves all three counts, and is summed over the batch only once.
+    maps = {id(part): part.flatten(0, 1).sum(0) for part in parts.values()}
+    exact = {name: geometry.exact_fan_out(maps[id(part)]) for name, part in parts.items()}
+    nominal = geometry.nominal_fan_out
+    counts = {
+        "dense": channels * geometry.dense_fan_out,
+        "dense_nominal": nominal * x.numel(),
+        "exact": exact["nonzero"],
+        "nominal": nominal * operand.nonzero,
+        "fan_out": geometry.stride_fan_out * operand.nonzero,
+        "kernel": geometry.kernel_fan_out * operand.nonzero,
+        **_weighted(operand, nominal, exact.get("magnitude"), exact.get("popcount")),
+    }
+    out_channels = outputs * groups if transposed else weight.shape[0]
+    key = counter.key("conv", "conv")
+    _add_weighted(
+        counter, key, "conv", x, operand, weight, out, counts,
+        in_channels=x.shape[1], out_channels=out_channels, groups=groups, kernel_size=_times(geometry.kernel),
+        stride=_times(geometry.stride), padding=_times(geometry.padding), dilation=_times(geometry.dilation),
+    )  # fmt: skip
+    if bias is not None:
+        add_bias(counter, key, bias, out)
+
+
+def _weighted(operand: Operand, fan_out: float, magnitude: float | None, popcount: float | None) -> Counts:
+    """Counts with integers unrolled into unary events, or into one-bits; undefined for real values."""
+    events = operand.is_events
+    return {
+        "events_exact": magnitude if events and magnitude is not None else _NAN,
+        "events_nominal": operand.magnitude * fan_out if events else _NAN,
+        "planes_exact": popcount if popcount is not None else _NAN,
+        "planes_nominal": operand.popcount * fan_out,
+    }
+
+
+def _matrix(counter: Counter, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    """Count a b with a [..., m, k], b [..., k, n]; a bias is what is added to the product."""
+    if counter.is_fixed(a) or counter.is_fixed(b):
+        left = counter.is_fixed(a)
+        x, weight = (b, a) if left else (a, b)
+        fan_out = a.shape[-2] if left else b.shape[-1]
+        operand = counter.tags.operand(x)
+        nonzero = operand.nonzero * fan_out
+        dense = float(x.numel() * fan_out)
+        counts = {
+            "dense": dense, "dense_nominal": dense, **dict.fromkeys(("exact", "nominal", "fan_out", "kernel"), nonzero),
+            **_weighted(operand, fan_out, operand.magnitude * fan_out, operand.popcount * fan_out),
+        }  # fmt: skip
+        key = counter.key("linear", "linear")
+        inputs = x.shape[-2] if left else x.shape[-1]
+        channels = {"in_channels": inputs, "out_channels": fan_out}
+        _add_weighted(counter, key, "linear", x, operand, weight, out, counts, **channels)
+    else:
+        key = counter.key("matmul", "matmul")
+        _add_activations(counter, key, a, b, out)
+    if bias is not None:
+        if counter.is_fixed(bias):
+            add_bias(counter, key, bias, out)
+        else:
+            counter.tally.operation(key, "add", operand="real", bits=out.element_size() * 8, dense=float(out.numel()))
+
+
+def _add_weighted(
+    counter: Counter, key: str, kind: str, x: Tensor, operand: Operand, weight: Tensor, out: Tensor, counts: Counts,
+    **sizes: Any,
+) -> None:  # fmt: skip
+    bits = weight.element_size() * 8
+    _add_row(
+        counter, key, kind, x, operand, out, weights=distinct(weight),
+        weight_nonzero=int(torch.count_nonzero(weight)), weight_bits=bits, **sizes,
+    )  # fmt: skip
+    counter.tally.operation(key, "mac", operand=operand.kind, bits=operand.bits, **counts)
+    counter.tally.memory(key, "weight", "read", "dense", counts["dense"], bits)
+    counter.tally.memory(key, "weight", "read", "event", counts["exact"], bits)
+    counter.tags.put(out, product=key, floor="real" if operand.kind == "real" else None)
+
+
+def _add_activations(counter: Counter, key: str, a: Tensor, b: Tensor, out: Tensor) -> None:
+    first, second = counter.tags.operand(a), counter.tags.operand(b)
+    k, n = b.shape[-2:]
+    dense = float(a.numel() * n)
+    by_a, by_b = _sums(a, first, -2), _sums(b, second, -1)
+    # Where an operand is not made of spikes its values count once, zero or not.
+    unary_a, unary_b = (by["magnitude" if o.is_events else "nonzero"] for by, o in ((by_a, first), (by_b, second)))
+    shares = _share(first.nonzero, first) * _share(second.nonzero, second)
+    unary = [_share(o.magnitude if o.is_events else o.nonzero, o) for o in (first, second)]
+    # Linear layers and products alike have no border: all conventions but the nominal one count coincidences.
+    exact = _dot(by_a["nonzero"], by_b["nonzero"])
+    _add_row(
+        counter, key, "matmul", a, first, out, second_operand=second.kind, second_bits=second.bits,
+        second_inputs=second.numel, second_nonzero=second.nonzero, second_magnitude=second.magnitude,
+        second_popcount=second.popcount, in_channels=k, out_channels=n,
+    )  # fmt: skip
+    counter.tally.memory(key, "input", "read", "dense", second.numel, second.bits)
+    counter.tally.memory(key, "input", "read", "event", second.nonzero, second.bits)
+    counter.tally.operation(
+        key, "mac", operand=first.kind, bits=first.bits, second_operand=second.kind, second_bits=second.bits,
+        dense=dense, exact=exact, nominal=shares * dense, fan_out=exact, kernel=exact,
+        events_exact=_dot(unary_a, unary_b), events_nominal=unary[0] * unary[1] * dense,
+        planes_exact=first.popcount * n, planes_nominal=first.popcount * n,
+    )  # fmt: skip
+    grids = counter.tags.of(a).grid or _own_grid(first), counter.tags.of(b).grid or _own_grid(second)
+    grid = grids[0].times(grids[1], terms=k) if grids[0] is not None and grids[1] is not None else None
+    counter.tags.put(out, grid=grid, floor="real" if "real" in (first.kind, second.kind) else None)
+
+
+def _own_grid(operand: Operand) -> Grid | None:
+    return Grid(operand.step, 2**operand.bits - 1, "spikes") if operand.is_events else None
+
+
+def _sums(x: Tensor, operand: Operand, dim: int) -> dict[str, Tensor]:
+    parts = components(x, operand)
+    sums = {id(part): part.sum(dim).double() for part in parts.values()}
+    return {name: sums[id(part)] for name, part in parts.items()}
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float((a * b).sum())
+
+
+def _share(count: float, operand: Operand) -> float:
+    return count / operand.numel if operand.numel else 0.0
+
+
+def _add_row(counter: Counter, key: str, kind: str, x: Tensor, operand: Operand, out: Tensor, **values: Any) -> None:
+    frame = counter.frame
+    if frame is not None:
+        frame.seen += 1
+    # A linear layer sees its steps folded away by torch; its module still had them.
+    whole = frame.x if frame is not None and frame.x is not None and frame.x.numel() == x.numel() else x
+    counter.tally.layer(
+        key, kind, module=type(frame.module).__name__ if frame else "", operand=operand.kind, bits=operand.bits,
+        inputs=operand.numel, nonzero=operand.nonzero, magnitude=operand.magnitude, popcount=operand.popcount,
+        outputs=out.numel(), steps=counter.steps(whole), **values,
+    )  # fmt: skip
+    counter.tally.memory(key, "input", "read", "dense", operand.numel, operand.bits)
+    counter.tally.memory(key, "input", "read", "event", operand.nonzero, operand.bits)
+    counter.tally.memory(key, "output", "write", "dense", out.numel(), out.element_size() * 8)
+
+
+def add_bias(counter: Counter, key: str, bias: Tensor, out: Tensor) -> None:
+    """Count a bias: one addition and one read for each output of the product ``key``."""
+    bits = out.element_size() * 8
+    counter.tally.operation(key, "add", operand="real", bits=bits, dense=float(out.numel()))
+    counter.tally.memory(key, "bias", "read", "dense", out.numel(), bits)
+    counter.tally.set(key, bias=distinct(bias))
+
+
+def weight_values(inputs: list[Tensor], counter: Counter) -> dict[str, Any]:
+    """Return number and bits of the weights among the inputs of an operation."""
+    weights = [t for t in inputs if counter.is_fixed(t)]
+    if not weights:
+        return {}
+    nonzero = sum(int(torch.count_nonzero(t)) for t in weights)
+    bits = weights[0].element_size() * 8
+    return {"weights": sum(distinct(t) for t in weights), "weight_nonzero": nonzero, "weight_bits": bits}
+
+
+def distinct(x: Tensor) -> int:
+    """Return the number of values of a tensor, those repeated by expansion counted once."""
+    return math.prod(size for size, step in zip(x.shape, x.stride(), strict=True) if step)
+
+
+def short_name(name: str) -> str:
+    """Return the name that a functional call gets in a record."""
+    names = {"max_pool2d_with_indices": "max_pool2d", "max_pool3d_with_indices": "max_pool3d", "_softmax": "softmax"}
+    return names.get(name, name.removeprefix("native_").lstrip("_"))
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _matrices(a: int, b: int, bias: int | None = None) -> Callable[..., None]:
+    def handle(counter: Counter, args: Any, kwargs: Any, out: Tensor) -> None:
+        _matrix(counter, args[a], args[b], out, args[bias] if bias is not None else None)
+
+    return handle
+
+
+def _vectors(counter: Counter, args: Any, kwargs: Any, out: Tensor) -> None:
+    # A vector is a matrix of one column (and, in a dot product, one of one row).
+    first, second = args[-2:]
+    a = first if first.dim() == 2 else first.unsqueeze(0)
+    b = second.unsqueeze(1)
+    for part, whole in ((a, first), (b, second)):
+        if part is not whole:
+            counter.tags.follow(whole, part)
+    _matrix(counter, a, b, out, args[0] if len(args) == 3 else None)
+
+
+HANDLERS: dict[str, Callable[[Counter, Any, Any, Any], None]] = {
+    "convolution": _convolution,
+    "mm": _matrices(0, 1), "bmm": _matrices(0, 1),
+    "addmm": _matrices(1, 2, 0), "baddbmm": _matrices(1, 2, 0), "_addmm_activation": _matrices(1, 2, 0),
+    "mv": _vectors, "dot": _vectors, "addmv": _vectors,
+}  # fmt: skip
