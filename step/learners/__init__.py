@@ -1,0 +1,12 @@
+"""Learners: how a network or rule is fitted. Protocols do not know which of them they drive."""
+
+from step.learners.base import LearnerConfig, Progress, learners
+from step.learners.surrogate_gradient import SurrogateGradient, TrainingError
+
+register = learners.register
+names = learners.names
+describe = learners.describe
+
+__all__ = [
+    "LearnerConfig", "Progress", "SurrogateGradient", "TrainingError", "describe", "learners", "names", "register",
+]  # fmt: skip

@@ -1,0 +1,155 @@
+"""What every network is: a config, a neuron factory, and a forward pass over [T, B, ...]."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from neurons import Neuron, NeuronFactory, State, factory
+from neurons.errors import OptionError, ShapeError, suggest
+from neurons.registry import Registry
+
+models: Registry[Network] = Registry("model", "models")
+
+NetworkState = dict[str, State]
+"""State of a network between two calls of ``run``: path of each neuron to that neuron's state."""
+
+
+class NetworkConfig(BaseModel):
+    """Numbers that define a network; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(nn.Module):
+    """Base of all networks.
+
+    ``network(x)`` takes [T, B, ...] and returns [T, B, classes]; the protocol decides how time is read out.
+    Modules keep no state: ``network.run(x, state)`` streams.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    neuron : NeuronFactory
+        Makes the neuron of every layer.
+    """
+
+    Config: ClassVar[type[NetworkConfig]]
+
+    def __init__(self, config: NetworkConfig, neuron: NeuronFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.neuron = neuron
+
+    def run(self, x: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
+        """Run over the time steps of ``x`` from ``state`` (rest when left out); return outputs and new state.
+
+        Norms use their running statistics in eval mode; in training mode each call normalises by its own steps.
+        """
+        before: NetworkState = state or {}
+        after: NetworkState = {}
+        streaming = _shallow_copy(self)
+        paths = {name for name, module in streaming.named_modules() if isinstance(module, Neuron)}
+        if before and set(before) != paths:
+            raise ShapeError(f"the state is of another network: {_difference(set(before), paths)}")
+        for name, module in streaming.named_modules():
+            if isinstance(module, Neuron):
+                module.forward = partial(_stream, module, name, before.get(name), after)  # type: ignore[method-assign]
+        return streaming(x), after
+
+    def twin(self, neuron: str | Mapping[str, Any] | NeuronFactory) -> Self:
+        """Return the same network with other neurons; all weights outside the neurons are copied."""
+        twin = type(self)(self.config, factory(neuron))
+        neuron_paths = tuple(f"{name}." for name, m in self.named_modules() if isinstance(m, Neuron))
+        weights = {k: v for k, v in self.state_dict().items() if not k.startswith(neuron_paths)}
+        twin.load_state_dict(weights, strict=False)
+        reference = next(self.parameters(), None)
+        if reference is not None:
+            twin.to(device=reference.device, dtype=reference.dtype)
+        return twin.train(self.training)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of learned values."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    """Copy the tree of modules but share every parameter and buffer."""
+    clone = copy.copy(module)
+    clone._modules = {name: child and _shallow_copy(child) for name, child in module._modules.items()}
+    return clone
+
+
+def _stream(neuron: Neuron, name: str, before: State | None, after: NetworkState, x: Tensor) -> Tensor:
+    if name in after:
+        raise ShapeError(f"neuron {name!r} is used twice in one pass; give each place a neuron of its own")
+    y, after[name] = neuron.run(x, before)
+    return y
+
+
+def _difference(have: set[str], want: set[str]) -> str:
+    return f"missing {sorted(want - have)[:3]}, not of this network {sorted(have - want)[:3]}"
+
+
+def fold_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function that knows no time to every step of ``x`` [T, B, ...], with T folded into the batch.
+
+    Where all steps are one and the same memory (an expanded tensor, as the direct encoder returns), the function
+    runs once and its result is repeated. Batch statistics are those of the repeated batch either way; only the
+    n / (n - 1) correction of a norm's running variance sees fewer samples.
+    """
+    steps, batch = x.shape[:2]
+    if steps > 1 and x.stride(0) == 0:
+        once = function(x[0])
+        return once.unsqueeze(0).expand(steps, *once.shape)
+    return function(x.flatten(0, 1)).unflatten(0, (steps, batch))
+
+
+def create(
+    name: str, /, *, neuron: str | Mapping[str, Any] | NeuronFactory = "lif", seed: int | None = None, **options: Any
+) -> Network:
+    """Build the network ``name``.
+
+    Parameters
+    ----------
+    name : str
+        Registered name, for example ``"spikformer"``.
+    neuron : str, mapping or NeuronFactory
+        Neuron of every layer.
+    seed : int, optional
+        Seed of the initial weights; torch's global generator is left as it was.
+    **options
+        Fields of the model's config.
+
+    Raises
+    ------
+    OptionError
+        An option that the model does not have, or a value outside its domain.
+    """
+    cls = models.get(name)
+    config = validated(cls.Config, options, f"model {name!r}")  # type: ignore[attr-defined]
+    if seed is None:
+        return cls(config, factory(neuron))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cls(config, factory(neuron))
+
+
+def validated(config: type[BaseModel], options: Mapping[str, Any], what: str) -> Any:
+    """Build a pydantic config; the first thing wrong becomes one line."""
+    try:
+        return config(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise OptionError(f"{what} has no option {key!r}{suggest(key, config.model_fields)}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise OptionError(f"{what}{f', option {key!r}' if key else ''}: {message}") from None

@@ -1,0 +1,1 @@
+"""Spiking transformers: one file for each paper, the parts they share beside them."""
