@@ -1,0 +1,199 @@
+"""What one run is: a spec, validated in full, whose hash names the run."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+
+import encoders
+import neurons
+from benchmarks import datasets, protocols
+from neurons.errors import OptionError, StepError, suggest
+from neurons.registry import Registry, name_and_options, options_of
+from neurons.surrogate import surrogates
+from step import learners, models
+
+Component = dict[str, Any]
+"""A mapping with a name and the options of what stands behind the name."""
+
+# What a data set decides about a network: filled in when it is built, so it is no part of the spec unless given.
+FROM_DATA = ("image_size", "channels", "classes")
+
+
+class SpecError(OptionError):
+    """A field of a spec that cannot be used; ``path`` says which."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path, self.message = path, message
+
+
+class Measure(BaseModel):
+    """On how many test samples operations are counted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: int = Field(default=256, ge=1)
+    batch: int = Field(default=64, ge=1)
+
+
+class Spec(BaseModel):
+    """One run: data, encoder, network, neuron, learner, protocol, seed.
+
+    Components are names or mappings with a name and options; all options are validated against what stands
+    behind the name, and defaults are filled in, so that the spec says everything that made the result.
+    A conventional neuron has no time: it gets the data themselves (direct encoding) at T = 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Component
+    encoder: Component = {"name": "direct", "T": 4}
+    model: Component
+    neuron: Component = {"name": "lif"}
+    learner: Component = {"name": "surrogate-gradient"}
+    protocol: Component = {"name": "classification"}
+    measure: Measure = Field(default_factory=Measure)
+    seed: int = Field(0, ge=0, lt=2**31)
+    code: dict[str, str] = {}
+    """SHA-256 of the plugin files that define components of this run, by component."""
+
+    @field_validator("dataset", "model", "neuron", "learner", "protocol", "encoder", mode="before")
+    @classmethod
+    def _component(cls, value: Any, info: Any) -> Component:
+        return normalise(info.field_name, value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        # Defaults pass through the validators too, so that they are filled in like everything else.
+        fields = {name: field.get_default() for name, field in cls.model_fields.items() if not field.is_required()}
+        return {**{k: v for k, v in fields.items() if isinstance(v, dict)}, **data}
+
+    @model_validator(mode="after")
+    def _conventional(self) -> Self:
+        if getattr(neurons.neurons.get(self.neuron["name"]), "conventional", False):
+            object.__setattr__(self, "encoder", normalise("encoder", {"name": "direct", "T": 1}))
+        object.__setattr__(self, "code", _plugin_code(self))
+        return self
+
+    @property
+    def T(self) -> int:
+        """Time steps."""
+        return int(self.encoder["T"])
+
+    @property
+    def id(self) -> str:
+        """Name of the run: a hash over everything above."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Spec:
+        """Validate a mapping; the first thing wrong becomes a SpecError with its path."""
+        try:
+            return cls(**data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(str(part) for part in first["loc"])
+            cause = (first.get("ctx") or {}).get("error")
+            if isinstance(cause, SpecError):
+                raise cause from None
+            if first["type"] == "extra_forbidden":
+                known = [name for name in cls.model_fields if name != "code"]
+                raise SpecError(path, f"no such field{suggest(path, known)}") from None
+            if first["type"] == "missing":
+                raise SpecError(path, "this field is missing") from None
+            raise SpecError(path, first["msg"].removeprefix("Value error, ")) from None
+
+
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "dataset": datasets.datasets,
+    "encoder": encoders.encoders,
+    "model": models.models,
+    "neuron": neurons.neurons,
+    "surrogate": surrogates,
+    "learner": learners.learners,
+    "protocol": protocols.protocols,
+}
+
+
+def normalise(kind: str, value: Any) -> Component:
+    """Return ``{"name": ..., <all options with their values>}`` for a component of ``kind``.
+
+    Raises
+    ------
+    SpecError
+        With the path of what is wrong below ``kind``.
+    """
+    try:
+        name, given = name_and_options(value, kind)
+        maker = _REGISTRIES[kind].get(name)
+    except StepError as error:
+        raise SpecError(kind, str(error)) from None
+    checker = _checker(kind, maker)
+    try:
+        options = checker(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        path = ".".join([kind, *(str(part) for part in first["loc"] if isinstance(part, str) and "[" not in part)])
+        if first["type"] == "extra_forbidden":
+            known = checker.model_fields
+            raise SpecError(path, f"{kind} {name!r} has no option {key!r}{suggest(key, known)}") from None
+        raise SpecError(path, first["msg"].removeprefix("Value error, ")) from None
+    filled = {field: getattr(options, field) for field in checker.model_fields}
+    if "surrogate" in filled and kind == "neuron":
+        try:
+            filled["surrogate"] = normalise("surrogate", filled["surrogate"])
+        except SpecError as error:
+            raise SpecError(f"{kind}.{error.path}", error.message) from None
+    if kind == "model":
+        filled = {k: v for k, v in filled.items() if k not in FROM_DATA or k in given}
+    _try(kind, name, filled)
+    return {"name": name, **filled}
+
+
+def _checker(kind: str, maker: Any) -> type[BaseModel]:
+    """Return a pydantic model of the options: the component's own config, or one made of its signature."""
+    config = getattr(maker, "Config", None)
+    if config is not None:
+        return config
+    fields: dict[str, Any] = {}
+    if kind == "encoder":
+        fields["T"] = (int, Field(ge=1))
+    for name, parameter in options_of(maker).items():
+        if kind == "dataset" and name == "root":
+            continue
+        required = parameter.default is inspect.Parameter.empty
+        annotation = parameter.annotation
+        if annotation is inspect.Parameter.empty:  # a plugin need not annotate: the default tells the type
+            annotation = Any if required or parameter.default is None else type(parameter.default)
+        fields[name] = (annotation, ... if required else parameter.default)
+    settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    return create_model(f"{kind}_options", __config__=settings, **fields)
+
+
+def _try(kind: str, name: str, options: Component) -> None:
+    """Build cheap components once, so that a value outside its domain is found before anything runs."""
+    if kind in ("neuron", "surrogate", "protocol", "encoder"):
+        try:
+            _REGISTRIES[kind].create(name, **{k: v for k, v in options.items() if not (kind == "encoder" and k == "T")})
+        except (StepError, TypeError) as error:
+            raise SpecError(kind, str(error)) from None
+
+
+def _plugin_code(spec: Spec) -> dict[str, str]:
+    found = {}
+    for kind in ("dataset", "encoder", "model", "neuron", "learner", "protocol"):
+        maker = _REGISTRIES[kind].get(getattr(spec, kind)["name"])
+        digest = getattr(sys.modules.get(maker.__module__), "__step_plugin__", None)
+        if digest:
+            found[kind] = digest
+    return found

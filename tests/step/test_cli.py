@@ -1,0 +1,127 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+PYTHON = [sys.executable, "-m", "step.cli"]
+
+
+def step(*arguments, **options):
+    return subprocess.run(
+        [*PYTHON, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False, **options
+    )
+
+
+def test_show_energy_report_and_export(tiny_suite, finished, tmp_path):
+    shown = step("show", tiny_suite, "--folder", finished, "--export", tmp_path / "t.csv")
+    assert shown.returncode == 0, shown.stderr
+    for words in ("test accuracy", "±", "quantised_relu bits=2", "energy, op-count", "energy, step",
+                  "energy, typed-horowitz", "/ relu", "accumulates", "spikes"):  # fmt: skip
+        assert words in shown.stdout
+    assert list(pd.read_csv(tmp_path / "t.csv").columns)[1:] == ["lif", "relu", "quantised_relu bits=2"]
+    each = step("show", tiny_suite, "--folder", finished, "--runs", "--export", tmp_path / "runs.parquet")
+    assert each.returncode == 0, each.stderr
+    assert len(pd.read_parquet(tmp_path / "runs.parquet")) == 6
+    for by in ("model", "part", "layer"):
+        priced = step("energy", tiny_suite, "--folder", finished, "--by", by, "--export", tmp_path / f"{by}.json")
+        assert priced.returncode == 0, priced.stderr
+        assert json.loads((tmp_path / f"{by}.json").read_text())
+    page = step("report", tiny_suite, "--folder", finished, "--output", tmp_path / "page.html")
+    assert page.returncode == 0, page.stderr
+    text = (tmp_path / "page.html").read_text()
+    assert "Tiny networks on digits" in text
+    assert "membrane" in text.lower()
+
+
+def test_lists_and_doctor():
+    listed = step("list")
+    for word in ("plif", "arctan", "latency", "fashion-mnist", "spikformer", "surrogate-gradient", "quick", "op-count"):
+        assert word in listed.stdout
+    assert "lif" in step("list", "neurons").stdout
+    assert "spikformer" not in step("list", "neurons").stdout
+    found = step("doctor")
+    assert found.returncode == 0, found.stderr
+    for word in ("torch", "kernels", "fashion-mnist", "spikingjelly"):
+        assert word in found.stdout
+
+
+def test_plugins_are_listed(tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        'import neurons\n\n@neurons.register("mine")\nclass Mine(neurons.LIF):\n    """My own neuron."""\n'
+    )
+    assert "mine  My own neuron." in step("list", "neurons", "--plugin", plugin).stdout
+    plugin.write_text("import neurons\n\nraise ValueError('no')\n")
+    wrong = step("list", "neurons", "--plugin", plugin)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "line 3: ValueError: no" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "quik"], "did you mean 'quick'"),
+        (["run", "quick", "--set", "neuron=[liff]"], "did you mean 'lif'"),
+        (["run", "quick", "--set", "encoder.T=0"], "encoder.T"),
+        (["run", "quick", "--set", "encoder=dirct"], "did you mean 'direct'"),
+        (["run", "quick", "--set", "dataset=didgits"], "did you mean 'digits'"),
+        (["run", "quick", "--set", "model.name=spikfromer"], "did you mean 'spikformer'"),
+        (["run", "quick", "--set", "learner.epcohs=3"], "did you mean 'epochs'"),
+        (["run", "quick", "--set", "learner.batch=99999"], "larger than"),
+        (["run", "quick", "--workers", "0"], "--workers must be at least 1"),
+        (["run", "quick", "--store", "/proc/none/r.sqlite"], "results database"),
+        (["run", "quick", "--plugin", "none.py"], "does not exist"),
+        (["show", "quick"], "run: step run quick"),
+        (["fetch", "cifar"], "unknown"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_nothing_is_written(tmp_path, arguments, words):
+    done = step(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_suite_that_is_no_yaml(tmp_path):
+    (tmp_path / "s.yaml").write_text("base: [1, 2\n")
+    done = step("run", "s.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "s.yaml, line 2: not valid YAML" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_cleanly(tiny_suite, tmp_path, workers):
+    options = ["--set", "learner.epochs=500", "--workers", str(workers), "--folder", str(tmp_path)]
+    process = subprocess.Popen(
+        [*PYTHON, "run", str(tiny_suite), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == [
+        "stopped; finished runs are kept, the others go on from their last epoch next time"
+    ]
+
+
+def test_help_and_imports_are_quick():
+    """Not timed: what makes them slow is what they import."""
+    code = "import sys; import {}; print([m for m in {} if m in sys.modules])"
+    heavy = ["torch", "pandas", "plotly", "sklearn", "spikingjelly", "snntorch", "tonic", "torchvision", "sqlalchemy"]
+    for module, allowed in (("step", set()), ("step.cli", set()), ("neurons", {"torch"}), ("encoders", {"torch"})):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(module, heavy)], capture_output=True, text=True, check=True
+        )
+        assert set(json.loads(done.stdout.replace("'", '"'))) <= allowed, module

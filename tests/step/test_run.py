@@ -1,0 +1,229 @@
+"""Suites run end to end: results, resume, processes that die, plugins."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import step
+from energy import measure, price
+from neurons.errors import StepError
+from step.api import place_of, plan
+from step.learners import checkpoint
+from step.results import Results
+from step.runner import build, check, execute
+from step.suite import load_suite
+
+PLUGIN = '''
+import neurons
+
+@neurons.register("my-neuron")
+class Mine(neurons.SpikingNeuron):
+    """A leak that is subtracted."""
+
+    state = {"v": 0.0}
+
+    def __init__(self, leak=0.05, **options):
+        super().__init__(**options)
+        self.leak = leak
+
+    def step(self, x, v):
+        h = v + x - self.leak
+        s = self.spike(h - self.threshold)
+        return s, self.reset(h, s)
+'''
+
+
+def results(suite, folder):
+    return Results(load_suite(suite), place_of(folder))
+
+
+def test_a_suite_gives_everything_for_every_run(tiny_suite, finished):
+    found = results(tiny_suite, finished)
+    runs = found.runs
+    assert len(runs) == 6
+    assert runs["test_accuracy"].between(0, 1).all()
+    assert (runs["parameters"] > 0).all()
+    spiking = runs[runs["kind"] == "spiking"]
+    assert set(spiking["network"]) == {"lif"}
+    assert (spiking["spikes"] > 0).all()
+    assert (spiking["operations.ac"] > 0).all()
+    twins = runs[runs["kind"] == "twin"]
+    assert (twins["operations.ac"] == 0).all()
+    assert (twins["T"] == 1).all()
+    assert (twins.loc[twins["network"] == "relu", "operations.mac_quantised"] == 0).all()
+    assert (twins.loc[twins["network"] != "relu", "operations.mac_quantised"] > 0).all()
+    for model in ("op-count", "typed-horowitz", "step"):
+        assert (runs[f"energy_pJ.{model}"] > 0).all()
+    assert set(found.curves["name"]) == {"train_loss", "validation_accuracy", "lr", "seconds"}
+    assert found.layers["rate"].between(0, 1).all()
+    assert found.missing == 0
+
+
+def test_stored_weights_and_record_reproduce_the_stored_numbers(tiny_suite, finished):
+    """What is in the store is what the saved network does: nothing is carried over by hand."""
+    from benchmarks import datasets, protocols
+    from benchmarks.protocols import Setting
+    from encoders import Direct
+
+    found = results(tiny_suite, finished)
+    run, spec = next(iter(found.specs.items()))
+    digits = datasets.load("digits")
+    network = build(spec, digits).eval()
+    weights, _ = checkpoint.read(finished / "runs" / run / "weights.safetensors")
+    network.load_state_dict(weights)
+    with torch.no_grad():
+        images, labels = digits.test.batch(slice(None))
+        answers = network(Direct()(images, spec.T)).mean(0).argmax(-1)
+    row = found.runs.set_index("run").loc[run]
+    assert (answers == labels).double().mean().item() == pytest.approx(row["test_accuracy"], abs=3 / len(labels))
+    probe = protocols.create("classification").probe(Setting(digits, Direct(), spec.T, 0), 16, 8)
+    again = measure(network, (x for x, _ in probe.epoch()))
+    assert again.spikes == pytest.approx(row["spikes"], rel=0.02)
+    assert price(again)["total"].sum() == pytest.approx(row["energy_pJ.op-count"], rel=0.02)
+
+
+def test_finished_runs_are_not_done_again(tiny_suite, finished):
+    before = results(tiny_suite, finished).stored()["finished"].tolist()
+    events = []
+    step.run(tiny_suite, folder=finished, report=lambda run, event: events.append(event))
+    assert events == []
+    assert results(tiny_suite, finished).stored()["finished"].tolist() == before
+
+
+def test_the_same_spec_gives_the_same_numbers(tiny_suite, finished, tmp_path):
+    suite = load_suite(tiny_suite, {"neuron": "lif", "seed": 0})
+    assert suite.specs[0].id in results(tiny_suite, finished).specs
+    place = place_of(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        execute(suite.specs[0], "again", place)
+    finally:
+        torch.set_num_threads(threads)
+    again = Results(suite, place).runs.iloc[0]
+    first = results(tiny_suite, finished).runs.set_index("run").loc[again["run"]]
+    for name in ("test_accuracy", "test_loss", "spikes", "energy_pJ.step"):
+        assert again[name] == pytest.approx(first[name], rel=1e-6)
+
+
+def test_a_killed_run_keeps_what_is_finished_and_goes_on_from_its_last_epoch(tiny_suite, tmp_path):
+    """kill -9 in the middle of the second run: the first stays, the second resumes."""
+    options = ["--set", "neuron=lif", "--set", "learner.epochs=12", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "step.cli", "run", str(tiny_suite), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    suite = load_suite(tiny_suite, {"neuron": "lif", "learner.epochs": 12})
+    first, second = (tmp_path / "runs" / spec.id / "checkpoint.safetensors" for spec in suite.specs)
+    deadline = time.monotonic() + 240
+    while not second.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert second.exists()
+    assert not first.exists()
+    _, facts = checkpoint.read(second)
+    done = len(facts["history"])
+    assert 1 <= done < 12
+    planned = plan(suite, place_of(tmp_path))
+    assert [job.spec.id for job in planned.todo] == [suite.specs[1].id]
+    epochs = []
+    step.run(
+        tiny_suite, folder=tmp_path, overrides={"neuron": "lif", "learner.epochs": 12},
+        report=lambda run, event: epochs.append(event["epoch"]) if "train_loss" in event else None,
+    )  # fmt: skip
+    assert epochs == list(range(done + 1, 13))
+    assert Results(suite, place_of(tmp_path)).missing == 0
+    assert not second.exists()
+
+
+def test_a_run_that_another_process_is_doing_is_left_to_it(tiny_suite, tmp_path):
+    from filelock import FileLock
+
+    spec = load_suite(tiny_suite).specs[0]
+    place = place_of(tmp_path)
+    folder = place.run_folder(spec.id)
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        assert execute(spec, "tiny", place) == "busy"
+
+
+def test_one_failing_run_does_not_stop_the_others(tiny_suite, tmp_path):
+    overrides = {"neuron": "relu", "learner.lr": [1e-2, 1e30], "learner.clip": None, "learner.warmup": 0.0, "seed": 0}
+    with pytest.raises(StepError, match=r"1 of 2 runs failed.*became (nan|inf)"):
+        step.run(tiny_suite, folder=tmp_path, overrides=overrides)
+    suite = load_suite(tiny_suite, overrides)
+    found = Results(suite, place_of(tmp_path))
+    assert found.missing == 1
+    assert sorted(found.store.runs()["status"]) == ["failed", "finished"]
+
+
+def test_a_worker_that_dies_is_reported(tiny_suite, tmp_path):
+    def murder(run, event):
+        if event.get("share"):
+            for line in subprocess.run(
+                ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True, check=True
+            ).stdout.splitlines():
+                if "spawn_main" in line:
+                    os.kill(int(line.split()[0]), signal.SIGKILL)
+
+    with pytest.raises(StepError, match=r"runs failed.*(ended with code|ended before)"):
+        step.run(
+            tiny_suite, folder=tmp_path, workers=2, overrides={"neuron": "lif", "learner.epochs": 300}, report=murder
+        )
+
+
+def test_a_plugin_neuron_runs_beside_the_others(tiny_suite, tmp_path):
+    plugin = tmp_path / "my_neuron.py"
+    plugin.write_text(PLUGIN)
+    assert len([line for line in PLUGIN.splitlines() if line.strip()]) < 15
+    runs = step.run(
+        tiny_suite, folder=tmp_path, plugins=[plugin], workers=2,
+        overrides={"neuron": ["my-neuron", "relu"], "seed": 0},
+    )  # fmt: skip
+    mine = runs[runs["network"] == "my-neuron"].iloc[0]
+    assert mine["kind"] == "spiking"
+    assert mine["energy_pJ.typed-horowitz"] > 0
+    spec = load_suite(tiny_suite, {"neuron": "my-neuron", "seed": 0}).specs[0]
+    assert set(spec.code) == {"neuron"}  # a changed plugin is another run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"learner.batch": 5000}, "larger than the .* training samples of digits"),
+        ({"model.image_size": 32}, "model.image_size is 32, but digits has 8; leave it out"),
+        ({"dataset": "fashion-mnist"}, "step fetch fashion-mnist"),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_is_written(tiny_suite, tmp_path, monkeypatch, overrides, words):
+    monkeypatch.setattr("benchmarks.datasets.roots.search_roots", lambda root=None: [tmp_path / "nowhere"])
+    with pytest.raises(StepError, match=words):
+        step.run(tiny_suite, folder=tmp_path / "out", overrides=overrides)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_packaged_suite_on_digits_can_run():
+    for spec in load_suite("quick").specs:
+        check(spec, None)
+
+
+def test_the_trace_holds_the_potential_that_met_the_threshold(tiny_suite, finished):
+    found = results(tiny_suite, finished)
+    run = next(run for run in found.specs if found.suite.labels[run] == "lif")
+    tensors, told = checkpoint.read(finished / "runs" / run / "trace.safetensors")
+    assert tensors["spikes"].shape == tensors["potential"].shape
+    assert torch.equal(tensors["spikes"], (tensors["potential"] >= told["threshold"]).float())
+    twin = next(run for run in found.specs if found.suite.labels[run] == "relu")
+    assert not (finished / "runs" / twin / "trace.safetensors").exists()
+
+
+def test_run_returns_a_table(tiny_suite, finished):
+    table = step.run(tiny_suite, folder=finished)
+    assert isinstance(table, pd.DataFrame)
+    assert Path(finished / "results.sqlite").exists()

@@ -1,0 +1,135 @@
+"""Specs and suites: what is filled in, what names a run, and what wrong files get."""
+
+import textwrap
+
+import pytest
+
+from neurons.errors import StepError
+from step.spec import Spec
+from step.suite import load_suite, parse_override, suite_names
+
+GOOD = """
+title: A suite
+base:
+  dataset: digits
+  encoder: {name: direct, T: 4}
+  model: {name: spikformer, depth: 1, dim: 32, heads: 4}
+  neuron: {name: lif, tau: 2.0}
+  learner: {name: surrogate-gradient, epochs: 2, lr: 1e-3}
+grid:
+  neuron: [lif, relu, {name: quantised_relu, bits: 2}]
+  seed: [0, 1]
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def put(text):
+        path = tmp_path / "mine.yaml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return put
+
+
+def test_the_grid_is_a_product_and_labels_leave_seeds_out(write):
+    suite = load_suite(write(GOOD))
+    assert len(suite.specs) == 6
+    assert list(dict.fromkeys(suite.labels.values())) == ["lif", "relu", "quantised_relu bits=2"]
+    assert [spec.seed for spec in suite.specs] == [0, 1] * 3
+
+
+def test_every_option_is_recorded_with_its_default(write):
+    spec = load_suite(write(GOOD)).specs[0]
+    assert spec.neuron["tau"] == 2.0
+    assert spec.neuron["surrogate"] == {"name": "arctan", "alpha": 2.0}
+    assert spec.learner["lr"] == 1e-3  # YAML 1.1 would have read text
+    assert spec.learner["label_smoothing"] == 0.1
+    assert "image_size" not in spec.model  # the data set decides it
+
+
+def test_conventional_neurons_get_the_data_themselves_at_one_step(write):
+    suite = load_suite(write(GOOD.replace("direct", "rate")))
+    by_label = {suite.labels[spec.id]: spec for spec in suite.specs}
+    assert by_label["lif"].encoder == {"name": "rate", "T": 4}
+    assert by_label["relu"].encoder == {"name": "direct", "T": 1}
+
+
+def test_runs_that_resolve_to_the_same_spec_are_one_run(write):
+    text = GOOD.replace("  seed: [0, 1]", "  encoder.T: [1, 2, 4]").replace(", {name: quantised_relu, bits: 2}", "")
+    suite = load_suite(write(text))
+    assert len(suite.specs) == 3 + 1
+
+
+def test_the_hash_sees_every_field_and_only_values(write):
+    base = {"dataset": "digits", "model": {"name": "spikformer", "depth": 1}}
+    first = Spec.parse(base)
+    assert first.id == Spec.parse({**base, "neuron": {"name": "lif", "tau": 2}}).id  # the default, written out
+    for change in ({"seed": 1}, {"neuron": "if"}, {"encoder": {"name": "direct", "T": 2}},
+                   {"neuron": {"name": "lif", "surrogate": "sigmoid"}}, {"measure": {"samples": 8}}):  # fmt: skip
+        assert Spec.parse({**base, **change}).id != first.id
+    assert first.id == Spec.parse(first.model_dump(exclude={"code"})).id
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("epochs: 2", "epoch: 2", "line 8, base.learner.epoch: .*no option 'epoch'; did you mean 'epochs'"),
+        ("tau: 2.0}", "tua: 2.0}", None),  # the grid over neurons takes the place of base.neuron
+        ("[lif, relu", "[liff, relu", r"line 10, grid.neuron\[0\]: unknown neuron 'liff'; did you mean 'lif'"),
+        ("bits: 2", "bits: 99", r"grid.neuron\[2\].*bits of quantised_relu must be 1 to 16"),
+        ("name: direct", "name: dirct", "base.encoder: unknown encoder 'dirct'; did you mean 'direct'"),
+        ("dataset: digits", "dataset: didgits", "base.dataset: unknown dataset 'didgits'; did you mean 'digits'"),
+        ("name: spikformer", "name: spikeformer", "base.model: unknown model 'spikeformer'; did you mean 'spikformer'"),
+        ("T: 4", "T: 0", "base.encoder.T: Input should be greater than or equal to 1"),
+        ("depth: 1", "depth: one", "base.model.depth: .*integer"),
+        ("heads: 4", "heads: 5", "base.model: dim must be a multiple of heads"),
+        ("grid:", "gird:", "line 9, gird: no such key; did you mean 'grid'"),
+        ("  dataset: digits\n", "", "base.dataset: this field is missing"),
+        ("seed: [0, 1]", "seed: []", "grid.seed: needs a list"),
+        ("seed: [0, 1]", "sead: [0, 1]", "grid.sead.*no such field; did you mean 'seed'"),
+        ("seed: [0, 1]", "seed: [0, -1]", r"grid.seed\[1\]: .*greater than or equal to 0"),
+        ("title: A suite", "title: A suite\ntitle: B", "key 'title' stands twice"),
+        ("base:", "base: [", "not valid YAML"),
+        (GOOD, "just words", "a suite is a YAML mapping"),
+    ],
+)
+def test_one_line_says_what_is_wrong_where(write, old, new, words):
+    path = write(GOOD.replace(old, new, 1))
+    if words is None:
+        assert load_suite(path).specs
+        return
+    with pytest.raises(StepError, match=words) as caught:
+        load_suite(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_binary_files_and_missing_files_get_one_line(tmp_path):
+    path = tmp_path / "noise.yaml"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(StepError, match=r"not a text file|not valid YAML"):
+        load_suite(path)
+    with pytest.raises(StepError, match="does not exist"):
+        load_suite(tmp_path / "none.yaml")
+    with pytest.raises(StepError, match="unknown suite 'quik'; did you mean 'quick'"):
+        load_suite("quik")
+
+
+def test_overrides_take_the_place_of_base_and_grid(write):
+    overrides = dict(map(parse_override, ["seed=7", "neuron.tau=[2.0, 4.0]", "learner.lr=5e-4"]))
+    suite = load_suite(write(GOOD.replace("  neuron: [lif, relu, {name: quantised_relu, bits: 2}]\n", "")), overrides)
+    assert {spec.seed for spec in suite.specs} == {7}
+    assert [spec.neuron["tau"] for spec in suite.specs] == [2.0, 4.0]
+    assert suite.specs[0].learner["lr"] == 5e-4
+    assert list(suite.labels.values()) == ["tau=2.0", "tau=4.0"]
+    with pytest.raises(StepError, match="FIELD=VALUE"):
+        parse_override("nonsense")
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_every_packaged_suite_is_valid(name):
+    suite = load_suite(name)
+    assert suite.specs
+    assert suite.title
+    assert suite.description
