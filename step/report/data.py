@@ -1,0 +1,143 @@
+"""What a report is drawn from: plain frames and a few traced samples, filled by whoever ran the suite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from neurons.errors import OptionError, ShapeError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+KINDS = ("spiking", "twin")
+
+_COLUMNS = {
+    "runs": ("run", "network", "kind", "seed", "accuracy", "parameters", "spikes", "seconds"),
+    "energy": ("run", "network", "seed", "model", "part", "pJ"),
+    "energy_notes": ("model", "source", "confidence", "ignores", "warnings"),
+    "layers": ("run", "network", "seed", "layer", "order", "kind", "rate", "spikes", "neurons"),
+    "curves": ("run", "network", "seed", "epoch", "name", "value"),
+}
+
+
+@dataclass
+class Trace:
+    """One sample's way through one spiking layer.
+
+    Parameters
+    ----------
+    network, layer : str
+        Where it was recorded.
+    sample, label, predicted : int
+        Index of the sample in the test split, its class, and the class that the network gave it.
+    image : numpy.ndarray
+        The input, ``[H, W]`` or ``[C, H, W]``, in [0, 1].
+    spikes : numpy.ndarray
+        Output of the layer, ``[T, units]``.
+    potential : numpy.ndarray or None
+        Membrane potential before the reset, ``[T, units]``; None where the neuron has none.
+    threshold : float or None
+        None where there is no single one.
+    """
+
+    network: str
+    layer: str
+    sample: int
+    label: int
+    predicted: int
+    image: np.ndarray
+    spikes: np.ndarray
+    potential: np.ndarray | None = None
+    threshold: float | None = None
+
+    def check(self) -> None:
+        """Refuse arrays that do not fit together.
+
+        Raises
+        ------
+        ShapeError
+            When an array has the wrong number of dimensions, or potential and spikes differ in shape.
+        """
+        where = f"trace of {self.network!r}, layer {self.layer!r}"
+        if self.image.ndim not in (2, 3):
+            raise ShapeError(f"{where}: the image must be [H, W] or [C, H, W], not {list(self.image.shape)}")
+        if self.spikes.ndim != 2 or 0 in self.spikes.shape:
+            raise ShapeError(f"{where}: spikes must be [T, units], not {list(self.spikes.shape)}")
+        if self.potential is not None and self.potential.shape != self.spikes.shape:
+            raise ShapeError(
+                f"{where}: potential {list(self.potential.shape)} must have the shape of the spikes, "
+                f"{list(self.spikes.shape)}"
+            )
+
+
+@dataclass
+class ReportData:
+    """Everything on the page. A frame may be empty: its section then says that it is missing.
+
+    Parameters
+    ----------
+    title : str
+        Title of the suite.
+    description : dict of str to str
+        Facts in the order in which they are shown: suite, dataset, machine, command, counting rule and so on.
+    summary : pandas.DataFrame
+        One row per network, aggregated over seeds; the headline table, shown as given.
+    runs : pandas.DataFrame
+        One row per run: run, network, kind ("spiking" or "twin"), seed, accuracy (0 to 1), parameters,
+        spikes (per sample; NaN for twins), seconds.
+    energy : pandas.DataFrame
+        run, network, seed, model, part, pJ (per inference; NaN where the model is not applicable).
+    energy_notes : pandas.DataFrame
+        model, source, confidence, ignores, warnings.
+    layers : pandas.DataFrame
+        run, network, seed, layer, order, kind, rate (non-zero share of the neurons' output), spikes, neurons.
+    curves : pandas.DataFrame
+        run, network, seed, epoch, name (``train_loss``, ``validation_accuracy`` ...), value.
+    traces : list of Trace
+        Samples to show as image, raster and potential.
+    """
+
+    title: str
+    description: dict[str, str]
+    summary: pd.DataFrame
+    runs: pd.DataFrame
+    energy: pd.DataFrame
+    energy_notes: pd.DataFrame
+    layers: pd.DataFrame
+    curves: pd.DataFrame
+    traces: list[Trace] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Refuse frames that lack a column or speak of networks without a run.
+
+        Raises
+        ------
+        OptionError
+            With the frame and the column or network at fault.
+        ShapeError
+            When the arrays of a trace do not fit together.
+        """
+        for name, columns in _COLUMNS.items():
+            frame: pd.DataFrame = getattr(self, name)
+            missing = [column for column in columns if column not in frame.columns]
+            if missing and len(frame):
+                raise OptionError(f"report: the frame {name!r} lacks the column {missing[0]!r}; it needs {columns}")
+        if len(self.runs):
+            for kind in self.runs["kind"].unique():
+                if kind not in KINDS:
+                    raise OptionError(f"report: the kind of a run is 'spiking' or 'twin', not {kind!r}")
+        known = set(self.runs["network"]) if len(self.runs) else set()
+        for name in ("energy", "layers", "curves"):
+            frame = getattr(self, name)
+            self._check_networks(name, frame["network"].unique() if len(frame) else (), known)
+        self._check_networks("traces", [trace.network for trace in self.traces], known)
+        for trace in self.traces:
+            trace.check()
+
+    @staticmethod
+    def _check_networks(frame: str, networks: object, known: set[str]) -> None:
+        for network in networks:  # type: ignore[attr-defined]
+            if network not in known:
+                raise OptionError(f"report: {frame} of network {network!r}, which has no run{suggest(network, known)}")

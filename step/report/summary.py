@@ -1,0 +1,164 @@
+"""The headline table of a suite and its energy tables, formatted for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from energy.record import Record
+from step.report.units import MISSING, energy_unit, format_count, format_energy, format_ratio
+from step.results import Results
+
+_COUNTS = {
+    "parameters": "parameters",
+    "spikes": "spikes",
+    "operations.mac_real": "MACs, real",
+    "operations.mac_quantised": "MACs, quantised",
+    "operations.ac": "accumulates",
+    "operations.neuron_updates": "neuron updates",
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One line of the headline table.
+
+    Attributes
+    ----------
+    name : str
+        Name that stands by itself.
+    short : str
+        Name below the line it belongs to.
+    values : dict
+        Network to text.
+    """
+
+    name: str
+    short: str
+    values: dict[str, str]
+
+
+def headline(results: Results) -> list[Quantity]:
+    """Return the quantities of the headline table, means over seeds."""
+    own = {network: group for network, group in results.runs.groupby("network", sort=False)}
+
+    def line(name: str, text: Callable[[pd.DataFrame], str]) -> Quantity:
+        return Quantity(name, name, {network: text(own[network]) for network in results.networks})
+
+    lines = [
+        line("test accuracy", lambda runs: _accuracy(runs["test_accuracy"])),
+        line("seeds", lambda runs: str(runs["seed"].nunique())),
+        line("time steps T", lambda runs: ", ".join(map(str, sorted(runs["T"].unique())))),
+        line("firing rate", lambda runs: _rate(runs["firing_rate"].mean())),
+    ]
+    lines += [line(name, lambda runs, key=key: format_count(runs[key].mean())) for key, name in _COUNTS.items()]
+    twins = [network for network, kind in results.networks.items() if kind == "twin"]
+    for model, means in totals(results).items():
+        unit = energy_unit(means.values())
+        energies = {network: format_energy(pJ, unit) for network, pJ in means.items()}
+        lines.append(Quantity(f"energy, {model}", f"energy, {model}", energies))
+        for twin in twins:
+            ratios = {n: "1" if n == twin else format_ratio(pJ / means[twin]) for n, pJ in means.items()}
+            lines.append(Quantity(f"{model} / {twin}", f"  / {twin}", ratios))
+    return lines
+
+
+def summary(results: Results) -> pd.DataFrame:
+    """Return the headline table for a terminal: one row for each quantity, one column for each network."""
+    return pd.DataFrame([{"per inference": line.short, **line.values} for line in headline(results)])
+
+
+def by_network(results: Results) -> pd.DataFrame:
+    """Return the headline table with one row for each network."""
+    lines = headline(results)
+    return pd.DataFrame(
+        [{"network": network, **{line.name: line.values[network] for line in lines}} for network in results.networks]
+    )
+
+
+def _accuracy(values: pd.Series) -> str:
+    if len(values) == 1:
+        return f"{values.iloc[0]:.2%}"
+    return f"{100 * values.mean():.2f} ± {100 * values.std(ddof=1):.2f} %"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.3f}" if rate == rate else MISSING
+
+
+def totals(results: Results) -> dict[str, dict[str, float]]:
+    """Return ``{energy model: {network: mean pJ per inference}}``."""
+    runs = results.runs
+    return {
+        name.removeprefix("energy_pJ."): {
+            n: float(runs.loc[runs["network"] == n, name].mean()) for n in results.networks
+        }
+        for name in runs.columns
+        if name.startswith("energy_pJ.")
+    }
+
+
+def energy_table(results: Results, by: str) -> pd.DataFrame:
+    """Return energy per inference with one column for each network and rows by ``model``, ``part`` or ``layer``."""
+    keys = {"model": ["model"], "part": ["model", "part"], "layer": ["model", "layer"]}[by]
+    each = results.energy.groupby(["network", "run", *keys], sort=False)["pJ"].sum(min_count=1).reset_index()
+    table = each.groupby(["network", *keys], sort=False)["pJ"].mean().unstack("network")
+    table = table[list(results.networks)].dropna(how="all")
+    table = table[(table.fillna(0) != 0).any(axis=1)]
+    unit_of: Callable[[str], object] = {m: energy_unit(g.to_numpy().ravel()) for m, g in table.groupby("model")}.get
+    rows = []
+    for key, row in table.iterrows():
+        key = key if isinstance(key, tuple) else (key,)
+        cells = {network: format_energy(row[network], unit_of(key[0])) for network in results.networks}  # type: ignore[arg-type]
+        rows.append({**dict(zip(keys, key, strict=True)), **cells})
+    return pd.DataFrame(rows)
+
+
+def notes(results: Results) -> list[str]:
+    """Return the lines that must stand under every table of a suite: data, protocol, counting, what is missing."""
+    first = next(iter(results.records.values()))
+    lines = [
+        f"{facts(results)['Protocol']}.",
+        f"Counted on {_counted(first)}.",
+        "Energy is an estimate, in which models differ; ratios below 1 favour the network of the column.",
+    ]
+    if results.missing:
+        lines.append(f"{results.missing} of {len(results.suite.specs)} runs of this suite are not finished.")
+    return lines
+
+
+def _counted(record: Record) -> str:
+    rules = record.provenance
+    return (
+        f"{rules['data']}, eval mode, {rules['dtype']}; accumulates: one for each spike and synapse that it reaches, "
+        f"valid taps only; {rules['first_layer']}; {rules['batch_norm']}"
+    )
+
+
+def facts(results: Results) -> dict[str, str]:
+    """Return the facts about a suite that stand beside its results."""
+    from benchmarks import datasets, protocols
+
+    spec = next(iter(results.specs.values()))
+    stored = results.stored()
+    machine = stored["machine"].iloc[0]
+    protocol = protocols.create(spec.protocol["name"], **{k: v for k, v in spec.protocol.items() if k != "name"})
+    seeds = sorted({spec.seed for spec in results.specs.values()})
+    return {
+        "Suite": f"{results.suite.name}: {results.suite.description}".rstrip(": "),
+        "Data set": f"{spec.dataset['name']}: {datasets.describe(spec.dataset['name'])}",
+        "Encoder": ", ".join(sorted({f"{s.encoder['name']}, T = {s.T}" for s in results.specs.values()})),
+        "Network": _options(spec.model),
+        "Learner": _options(spec.learner),
+        **{key: str(value) for key, value in protocol.describe().items()},
+        "Seeds": ", ".join(map(str, seeds)),
+        "Counting": _counted(next(iter(results.records.values()))),
+        "Machine": ", ".join(f"{key} {value}" for key, value in machine.items()),
+        "Command": f"step run {results.suite.name}",
+    }
+
+
+def _options(component: dict[str, object]) -> str:
+    return f"{component['name']}: " + ", ".join(f"{k} {v}" for k, v in component.items() if k != "name")
