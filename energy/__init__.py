@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from energy.compare import compare
 from energy.count import measure
 from energy.models import EnergyModel, energy_models, price
 from energy.record import Record
+from energy.twins import compare
 
 register = energy_models.register
 create = energy_models.create

@@ -44,9 +44,7 @@ def run_steps(
     return torch.cat(outputs).unflatten(0, (len(outputs), -1)), list(state)
 
 
-def run_fused(
-    neuron: Neuron, x: Tensor, state: Mapping[str, Tensor] | None
-) -> tuple[Tensor, dict[str, Tensor]] | None:
+def run_fused(neuron: Neuron, x: Tensor, state: Mapping[str, Tensor] | None) -> tuple[Tensor, dict[str, Tensor]] | None:
     """Run a neuron in one fused loop, or return None where the compiler has none for it.
 
     Image maps may lie in memory with channels last; a step that treats all positions alike then runs in that order.

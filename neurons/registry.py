@@ -81,7 +81,10 @@ class Registry(Generic[T]):
 
 def options_of(maker: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the keyword options of a class or function; ``**options`` is followed into the base classes."""
-    makers = [vars(c)["__init__"] for c in maker.__mro__ if "__init__" in vars(c)] if isinstance(maker, type) else [maker]
+    if isinstance(maker, type):
+        makers = [vars(base)["__init__"] for base in maker.__mro__ if "__init__" in vars(base)]
+    else:
+        makers = [maker]
     found: dict[str, inspect.Parameter] = {}
     for function in makers:
         parameters = inspect.signature(function, eval_str=True).parameters.values()

@@ -67,7 +67,7 @@ class Results:
     def runs(self) -> pd.DataFrame:
         """One row for each run: what it was, its metrics, its operations and its energy under every model."""
         metrics = self.store.metrics(self.specs)
-        stored = self.store.runs(self.specs).set_index("id")
+        seconds = self.stored().set_index("id")["seconds"]
         priced = self.energy.groupby(["run", "model"])["pJ"].sum(min_count=1).unstack()
         rows = []
         for run, spec in self.specs.items():
@@ -78,8 +78,8 @@ class Results:
                     **self._who(run),
                     "kind": self._kind(spec),
                     "T": spec.T,
-                    **metrics.loc[run].to_dict(),
-                    "seconds": stored.loc[run, "seconds"],
+                    **{str(name): value for name, value in metrics.loc[run].items()},
+                    "seconds": seconds[run],
                     "spikes": record.spikes if spiking else float("nan"),
                     "firing_rate": record.summary()["firing_rate"],
                     "spikes_per_synapse": record.spikes_per_synapse,

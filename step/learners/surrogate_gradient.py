@@ -175,7 +175,7 @@ class SurrogateGradient:
             )
             if not torch.isfinite(loss):
                 raise TrainingError(
-                    f"the loss became {float(loss.detach())} in epoch {epoch + 1}, batch {number + 1}, at learning rate "
+                    f"the loss became {loss.item()} in epoch {epoch + 1}, batch {number + 1}, at learning rate "
                     f"{rate:.2g}: lower learner.lr, lengthen learner.warmup, or set learner.clip"
                 )
             optimiser.zero_grad(set_to_none=True)

@@ -42,7 +42,8 @@ class Quantity:
 
 def headline(results: Results) -> list[Quantity]:
     """Return the quantities of the headline table, means over seeds."""
-    own = {network: group for network, group in results.runs.groupby("network", sort=False)}
+    runs = results.runs
+    own = {network: runs[runs["network"] == network] for network in results.networks}
 
     def line(name: str, text: Callable[[pd.DataFrame], str]) -> Quantity:
         return Quantity(name, name, {network: text(own[network]) for network in results.networks})
@@ -53,7 +54,9 @@ def headline(results: Results) -> list[Quantity]:
         line("time steps T", lambda runs: ", ".join(map(str, sorted(runs["T"].unique())))),
         line("firing rate", lambda runs: _rate(runs["firing_rate"].mean())),
     ]
-    lines += [line(name, lambda runs, key=key: format_count(runs[key].mean())) for key, name in _COUNTS.items()]
+    for key, name in _COUNTS.items():
+        counts = {network: format_count(float(own[network][key].mean())) for network in results.networks}
+        lines.append(Quantity(name, name, counts))
     twins = [network for network, kind in results.networks.items() if kind == "twin"]
     for model, means in totals(results).items():
         unit = energy_unit(means.values())

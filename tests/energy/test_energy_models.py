@@ -245,7 +245,7 @@ def test_compare() -> None:
 
 
 def test_the_quantised_twin_has_the_capacity_of_the_spike_count() -> None:
-    from energy.compare import twin_bits
+    from energy.twins import twin_bits
 
     assert [twin_bits(T) for T in (1, 2, 3, 4, 7, 8, 15)] == [1, 2, 2, 3, 3, 4, 4]
 
