@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+import neurons
 from neurons.errors import DataError
 from neurons.surrogate import surrogates
 from step.machine import PACKAGES, compiler, installed, machine
@@ -38,6 +39,16 @@ def _title(name: str) -> str:
     return str(yaml.safe_load(text).get("title", ""))
 
 
+def _kernel(name: str) -> str:
+    from neurons.compiler import why_not
+
+    try:
+        reason = why_not(neurons.create(name))
+    except TypeError:
+        return "unknown: it needs options of its own"
+    return "c: one fused loop over time" if reason is None else f"eager: {reason}"
+
+
 def _location(name: str) -> str:
     from benchmarks import datasets
     from benchmarks.datasets.roots import find
@@ -58,12 +69,11 @@ def diagnosis() -> dict[str, list[tuple[str, str]]]:
 
     found = [(name, installed(name) or "not installed") for name in PACKAGES]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: networks run on the CPU"
-    kernels = [("neurons", "eager: one torch operation after another (the reference)")]
     return {
         "machine": sorted(machine().items()) + [("gpu", gpu)] * ("gpu" not in machine()),
         "packages": found,
-        "kernels": [*kernels, ("C compiler", compiler() or "none")],
+        "kernels": [("C compiler", compiler() or "none"), *((name, _kernel(name)) for name in neurons.names())],
         "data": [(name, _location(name)) for name in datasets.names()],
         "data roots": [(str(n + 1), str(root)) for n, root in enumerate(datasets.search_roots())],
-        "settings": [(key, os.environ.get(key, "not set")) for key in ("STEP_DATA",)],
+        "settings": [(key, os.environ.get(key, "not set")) for key in ("STEP_DATA", "STEP_CACHE", "STEP_KERNELS")],
     }

@@ -1,0 +1,380 @@
+"""C for the whole loop over time: blocks of neurons that fit in cache, time outside, neurons inside.
+
+The backward loop reads the input again and works the states out anew, block by block: the states of ``L`` steps at a
+time are held in a scratch buffer that fits in cache; a sequence longer than that is cut into segments, and a first
+pass notes the state at the start of each. Additions and products are never contracted or reordered, so that the
+backward loop meets the very numbers of the forward loop and these are the numbers of the eager loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from neurons.compiler.graph import Graph, Node, Ref, Untraceable
+from neurons.compiler.ops import CONDITION, ELEMENTWISE, HELPERS, Call, literal
+from neurons.compiler.trace import Trace
+
+BLOCK = 256
+"""Neurons that one block holds at most."""
+
+FORWARD, BACKWARD = "step_forward", "step_backward"
+
+_CTYPES = {torch.float32: "float", torch.float64: "double", torch.bool: "int"}
+
+_PRELUDE = r"""
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__AVX512F__) || defined(__AVX__)
+#include <immintrin.h>
+#endif
+#if defined(_OPENMP)
+int omp_get_thread_num(void);
+#else
+static inline int omp_get_thread_num(void) { return 0; }
+#endif
+"""
+
+_BFLOAT16 = r"""
+static inline float step_load(uint16_t v) { union { uint32_t i; float f; } u; u.i = (uint32_t)v << 16; return u.f; }
+static inline uint16_t step_store(float v) {
+  union { uint32_t i; float f; } u; u.f = v;
+  return v != v ? 0x7fc0 : (uint16_t)((u.i + 0x7fff + ((u.i >> 16) & 1)) >> 16);
+}
+static inline real step_round(real v) { return step_load(step_store(v)); }
+"""
+_PLAIN = r"""
+static inline real step_load(store v) { return v; }
+static inline store step_store(real v) { return v; }
+static inline real step_round(real v) { return v; }
+"""
+
+_BLOCKS = r"""
+/* Write a finished row past the cache: it is not read again before it would have been evicted. */
+static inline void step_stream(store *to, const store *from, int64_t w) {
+#if defined(__AVX512F__) || defined(__AVX__)
+  if (((uintptr_t)to & 63) == 0) {
+    const int64_t bytes = w * (int64_t)sizeof(store), whole = bytes & ~(int64_t)63;
+    for (int64_t i = 0; i < whole; i += 64) {
+#if defined(__AVX512F__)
+      _mm512_stream_si512((__m512i *)((char *)to + i), _mm512_load_si512((const void *)((const char *)from + i)));
+#else
+      _mm256_stream_si256((__m256i *)((char *)to + i), _mm256_load_si256((const __m256i *)((const char *)from + i)));
+      _mm256_stream_si256((__m256i *)((char *)to + i + 32),
+                          _mm256_load_si256((const __m256i *)((const char *)from + i + 32)));
+#endif
+    }
+    memcpy((char *)to + whole, (const char *)from + whole, (size_t)(bytes - whole));
+    return;
+  }
+#endif
+  memcpy(to, from, (size_t)w * sizeof(store));
+}
+static inline void step_fence(void) {
+#if defined(__AVX512F__) || defined(__AVX__)
+  _mm_sfence();
+#endif
+}
+/* Rows lie far apart in memory, where the hardware does not foresee the next one. */
+static inline void step_fetch(const store *row, int64_t w) {
+  for (int64_t i = 0; i < w; i += 64 / (int64_t)sizeof(store)) __builtin_prefetch(row + i);
+}
+/* The values of a parameter of `size` channels, `inner` neurons each, for the neurons lo ... lo + w. */
+static inline void step_gather(real *to, const real *from, int64_t lo, int64_t w, int64_t size, int64_t inner) {
+  int64_t k = (lo / inner) % size, r = lo % inner;
+  for (int64_t i = 0; i < w;) {
+    if (inner == 1) {
+      const int64_t run = size - k < w - i ? size - k : w - i;
+      memcpy(to + i, from + k, (size_t)run * sizeof(real));
+      i += run;
+      k = 0;
+    } else {
+      const int64_t run = inner - r < w - i ? inner - r : w - i;
+      for (int64_t j = 0; j < run; ++j) to[i + j] = from[k];
+      i += run;
+      r = 0;
+      k = k + 1 == size ? 0 : k + 1;
+    }
+  }
+}
+"""
+
+
+class Source:
+    """The C source of one trace.
+
+    Parameters
+    ----------
+    trace : Trace
+    storage : torch.dtype
+        Type of the tensors; arithmetic is in the type of the trace.
+    frontier : dict of int to bool
+        Static nodes that the core reads, and whether each is one number (otherwise one per channel).
+    sums : dict of int to bool
+        Core nodes to be summed over time, and whether over the neurons too.
+    """
+
+    def __init__(self, trace: Trace, storage: torch.dtype, frontier: dict[int, bool], sums: dict[int, bool]) -> None:
+        self.graph: Graph = trace.graph
+        self.trace = trace
+        self.storage = storage
+        self.frontier = frontier
+        self.sums = sums
+        self.states = len(trace.inputs) - 1
+        self.dtype = self.graph[trace.inputs[0]].dtype
+        self.names: dict[int, str] = {ref.index: f"s{i - 1}" for i, ref in enumerate(trace.inputs)}
+        self.names[trace.inputs[0].index] = "x"
+        self.names |= {ref.index: f"d{i - 1}" for i, ref in enumerate(trace.gradients)}
+        self.names[trace.gradients[0].index] = "g"
+        self.names |= {i: f"p{k}" + ("" if single else "[i]") for k, (i, single) in enumerate(frontier.items())}
+
+    def text(self) -> str:
+        """Return the source."""
+        real = _CTYPES[self.dtype]
+        store = "uint16_t" if self.storage == torch.bfloat16 else real
+        types = f"typedef {real} real;\ntypedef {store} store;\n#define BLOCK {BLOCK}\n"
+        loads = _BFLOAT16 if self.storage == torch.bfloat16 else _PLAIN
+        parts = (_PRELUDE, types, loads, _BLOCKS, HELPERS, self._forward(), self._backward())
+        return "\n".join(part.strip("\n") for part in parts) + "\n"
+
+    # one operator, one line -------------------------------------------------------------------------------------
+
+    def _operand(self, value: Ref | bool | int | float | None, compute: torch.dtype, cast: bool = True) -> str:
+        f = "f" if compute == torch.float32 else ""
+        if value is None:
+            return ""
+        number = self.graph.value(value)
+        if number is not None:
+            return literal(number, f) if cast and compute != torch.bool else str(int(number))
+        assert isinstance(value, Ref)
+        node = self.graph[value]
+        text = self.names[value.index]
+        if node.kind == "static":
+            if node.dtype == torch.bool:
+                return f"({text} != 0)"
+            return f"({_ctype(compute)}){text}" if compute != self.dtype and cast else text
+        return f"(({_ctype(compute)}){text})" if cast and node.dtype != compute else text
+
+    def _line(self, index: int) -> str:
+        node = self.graph[index]
+        compute = node.compute
+        condition = CONDITION.get(node.name)
+        raw = [self.graph.value(value) for value in node.args]
+        a = [self._operand(value, compute, cast=i != condition) for i, value in enumerate(node.args)]
+        call = Call(a, raw, dict(node.kwargs), "f" if compute == torch.float32 else "")
+        self.names[index] = f"n{index}"
+        if node.name == "_to_copy":
+            source = self._operand(node.args[0], compute, cast=False)
+            expression = f"({source}) != 0" if node.dtype == torch.bool else f"({_ctype(node.dtype)})({source})"
+        else:
+            expression = ELEMENTWISE[node.name](call)
+        return f"const {_ctype(node.dtype)} n{index} = {expression};"
+
+    def _body(self, roots: list[Ref]) -> list[str]:
+        nodes = self.graph.live(roots, ("core",))
+        return [self._line(index) for index in nodes if self.graph[index].op != "input"]
+
+    def _value(self, ref: Ref) -> str:
+        return self._operand(ref, self.dtype)
+
+    # the two functions -------------------------------------------------------------------------------------------
+
+    def _parameters(self, start: int) -> list[str]:
+        """Read the frontier: single numbers at once, channels into a row for each block."""
+        lines = []
+        for k, single in enumerate(self.frontier.values()):
+            at = start + 3 * k
+            if single:
+                lines.append(f"const real p{k} = *(const real *)a[{at}];")
+            else:
+                lines.append(f"const real *c{k} = (const real *)a[{at}];")
+                lines.append(f"const int64_t size{k} = a[{at + 1}], inner{k} = a[{at + 2}];")
+        return lines
+
+    def _gather(self) -> list[str]:
+        lines = []
+        for k, single in enumerate(self.frontier.values()):
+            if not single:
+                lines.append(f"real p{k}[BLOCK] __attribute__((aligned(64)));")
+                lines.append(f"step_gather(p{k}, c{k}, lo, w, size{k}, inner{k});")
+        return lines
+
+    def _start(self, to: str, first: int) -> list[str]:
+        """Load the state that came in, or rest, into rows named by ``to``."""
+        lines = []
+        for j in range(self.states):
+            row = to.format(j=j)
+            lines.append(f"{{ const store *in = (const store *)a[{first + j}]; real *row = {row};")
+            lines.append("  if (in) for (int64_t i = 0; i < w; ++i) row[i] = step_load(in[lo + i]);")
+            lines.append(f"  else for (int64_t i = 0; i < w; ++i) row[i] = (real)rest[{j}]; }}")
+        return lines
+
+    def _forward(self) -> str:
+        states, outputs = range(self.states), self.trace.outputs
+        body = self._body(outputs)
+        step = [
+            "const real x = step_load(xt[i]);", *[f"const real s{j} = v{j}[i];" for j in states], *body,
+            f"ot[i] = step_store({self._value(outputs[0])});",
+            *[f"v{j}[i] = step_round({self._value(outputs[1 + j])});" for j in states],
+        ]  # fmt: skip
+        return _indent(f"""
+void {FORWARD}(const int64_t *a, const double *rest) {{
+const store *x_ = (const store *)a[0];
+store *out = (store *)a[2];
+const int64_t xs = a[1], T = a[3], n = a[4], m = a[5], threads = a[6], stream = a[7];
+(void)rest; (void)threads;
+{_join(self._parameters(8 + 2 * self.states))}
+#pragma omp parallel for schedule(static) num_threads(threads) if(threads > 1)
+for (int64_t lo = 0; lo < n; lo += m) {{
+const int64_t w = n - lo < m ? n - lo : m;
+store done[BLOCK] __attribute__((aligned(64)));
+{_join(f"real v{j}[BLOCK] __attribute__((aligned(64)));" for j in states)}
+{_join(self._gather())}
+{_join(self._start("v{j}", 8))}
+for (int64_t t = 0; t < T; ++t) {{
+const store *xt = x_ + t * xs + lo;
+store *ot = stream ? done : out + t * n + lo;
+if (t + 4 < T) step_fetch(xt + 4 * xs, w);
+#pragma omp simd
+for (int64_t i = 0; i < w; ++i) {{
+{_join(step)}
+}}
+if (stream) step_stream(out + t * n + lo, done, w);
+}}
+{_join(self._finish("v{j}", 8 + self.states))}
+if (stream) step_fence();
+}}
+}}
+""")
+
+    def _finish(self, row: str, first: int) -> list[str]:
+        lines = []
+        for j in range(self.states):
+            lines.append(f"if (a[{first + j}]) {{ store *to = (store *)a[{first + j}] + lo;")
+            lines.append(f"  for (int64_t i = 0; i < w; ++i) to[i] = step_store({row.format(j=j)}[i]); }}")
+        return lines
+
+    def _backward(self) -> str:
+        states, trace = range(self.states), self.trace
+        read = [f"const real s{j} = at[{j} * m + i];" for j in states]
+        again = [
+            "const real x = step_load(xt[i]);", "kept[i] = xt[i];", *read, *self._body(trace.outputs[1:]),
+            *[f"to[{j} * m + i] = step_round({self._value(trace.outputs[1 + j])});" for j in states],
+        ]  # fmt: skip
+        sums = [Ref(index) for index in self.sums]
+        roots = [*trace.input_gradients, *sums]
+        body = self._body(roots)
+        # The states are worked out anew only where the gradient depends on them.
+        inputs = {ref.index for ref in trace.inputs[1:]}
+        needed = int(bool(inputs & set(self.graph.live(roots, ("core",)))))
+        back = [
+            "const real x = step_load(xt[i]);", *(read if needed else []),
+            "const real g = gt ? step_load(gt[i]) : 0;", *[f"const real d{j} = e{j}[i];" for j in states], *body,
+            f"ot[i] = step_store({self._value(trace.input_gradients[0])});",
+            *[f"e{j}[i] = {self._value(trace.input_gradients[1 + j])};" for j in states],
+            *[f"q{k}[i] += (double)({self._value(ref)});" for k, ref in enumerate(sums)],
+        ]  # fmt: skip
+        size, first = self.states, 13
+        rows = [f"real e{j}[BLOCK] __attribute__((aligned(64)));" for j in states]
+        rows += [f"double q{k}[BLOCK] __attribute__((aligned(64)));" for k in range(len(sums))]
+        rows += [f"for (int64_t i = 0; i < w; ++i) q{k}[i] = 0;" for k in range(len(sums))]
+        for j in states:
+            rows.append(f"{{ const store *in = (const store *)a[{first + size + j}];")
+            rows.append(f"  for (int64_t i = 0; i < w; ++i) e{j}[i] = in ? step_load(in[lo + i]) : 0; }}")
+        at = first + 3 * size + 3 * len(self.frontier)
+        ends = []
+        for k, whole in enumerate(self.sums.values()):
+            if whole:
+                ends.append("{ double total = 0;")
+                ends.append(f"  for (int64_t i = 0; i < w; ++i) total += q{k}[i];")
+                ends.append(f"  ((double *)a[{at + k}])[lo / m] = total; }}")
+            else:
+                ends.append(f"for (int64_t i = 0; i < w; ++i) ((real *)a[{at + k}])[lo + i] = (real)q{k}[i];")
+        return _indent(f"""
+void {BACKWARD}(const int64_t *a, const double *rest) {{
+const store *x_ = (const store *)a[0], *g_ = (const store *)a[2];
+store *out = (store *)a[4];
+const int64_t xs = a[1], gs = a[3], T = a[5], n = a[6], m = a[7], L = a[8], threads = a[9], stream = a[10];
+char *scratch = (char *)a[11];
+const int64_t room = a[12], segments = (T + L - 1) / L, needed = {needed};
+(void)rest; (void)threads; (void)scratch; (void)room;
+{_join(self._parameters(first + 3 * size))}
+#pragma omp parallel for schedule(static) num_threads(threads) if(threads > 1)
+for (int64_t lo = 0; lo < n; lo += m) {{
+const int64_t w = n - lo < m ? n - lo : m;
+/* rows of m numbers: for every step of one segment the states and a copy of the input, then the states at the
+   start of every segment; the copy because the rows of x compete for the same few places in the cache */
+const int64_t rows = {size} + 1;
+real *track = (real *)(scratch + omp_get_thread_num() * room), *marks = track + (L + 1) * rows * m;
+store done[BLOCK] __attribute__((aligned(64)));
+{_join(rows)}
+{_join(self._gather())}
+{_join(self._start("marks + {j} * m", first))}
+for (int64_t pass = needed && segments > 1 ? 0 : 1; pass < 2; ++pass)
+for (int64_t c = pass ? segments - 1 : 0; pass ? c >= 0 : c < segments - 1; c += pass ? -1 : 1) {{
+const int64_t begin = c * L, end = T < begin + L ? T : begin + L;
+if (needed) {{
+memcpy(track, marks + c * {size} * m, sizeof(real) * {size} * (size_t)m);
+for (int64_t t = begin; t < (pass ? end - 1 : end); ++t) {{
+const store *xt = x_ + t * xs + lo;
+real *at = track + (t - begin) * rows * m;
+real *to = t + 1 == begin + L ? marks + (c + 1) * {size} * m : at + rows * m;
+store *kept = (store *)(at + {size} * m);
+if (t + 4 < T) step_fetch(xt + 4 * xs, w);
+#pragma omp simd
+for (int64_t i = 0; i < w; ++i) {{
+{_join(again)}
+}}
+}}
+}}
+if (!pass) continue;
+for (int64_t t = end - 1; t >= begin; --t) {{
+const real *at = track + (t - begin) * rows * m;
+const store *xt = needed && t < end - 1 ? (const store *)(at + {size} * m) : x_ + t * xs + lo;
+const store *gt = g_ ? g_ + t * gs + lo : 0;
+store *ot = stream ? done : out + t * n + lo;
+(void)at; (void)xt;
+if (t > 1 && gt) step_fetch(gt - 2 * gs, w);
+#pragma omp simd
+for (int64_t i = 0; i < w; ++i) {{
+{_join(back)}
+}}
+if (stream) step_stream(out + t * n + lo, done, w);
+}}
+}}
+{_join(self._finish("e{j}", first + 2 * size))}
+{_join(ends)}
+if (stream) step_fence();
+}}
+}}
+""")
+
+
+def _ctype(dtype: torch.dtype) -> str:
+    if dtype not in _CTYPES:
+        raise Untraceable(f"its step computes in {dtype}")
+    return _CTYPES[dtype]
+
+
+def check(node: Node) -> None:
+    """Refuse a node that cannot be written in C, before the compiler is called."""
+    _ctype(node.dtype)
+    _ctype(node.compute)
+
+
+def _join(lines: Iterable[str]) -> str:
+    return "\n".join(lines)
+
+
+def _indent(text: str) -> str:
+    """Indent by the depth of braces, so that a reader of the cache finds C that a person could have written."""
+    depth, lines = 0, []
+    for line in text.strip("\n").split("\n"):
+        if not line.strip():
+            continue
+        bare = line if line.startswith("#") else "  " * (depth - line.startswith("}")) + line
+        lines.append(bare)
+        depth += line.count("{") - line.count("}")
+    return "\n".join(lines)
