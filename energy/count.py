@@ -179,7 +179,7 @@ def _provenance(
         "input_operand": input_operand or "by value",
         "first_layer": "real inputs are multiply-accumulates; a layer computed once for repeated input counts once",
         "residual_integers": "sums of spikes are class integer; events_* unroll them into unary events",
-        "batch_norm": "in eval mode and directly after a convolution or linear layer: assumed folded, not counted",
+        "batch_norm": "in eval mode directly after a convolution or linear layer: assumed folded, not counted",
         "conventions": "exact, nominal, fan_out and kernel in columns of their own",
         "uncounted": {name: count / samples for name, count in sorted(counter.uncounted.items())},
         "torch": torch.__version__,

@@ -87,6 +87,13 @@ class EnergyModel(ABC):
         uncounted = record.provenance.get("uncounted")
         if uncounted:
             found.append(f"operations without a counting rule are missing: {', '.join(uncounted)}")
+        spiking = record.spiking
+        silent = spiking.loc[spiking["nonzero_outputs"] == 0, "layer"]
+        if len(silent):
+            found.append(
+                f"{len(silent)} of {len(spiking)} spiking layers sent no spike, so what stands behind them costs "
+                "nothing (an untrained network is silent in eval mode)"
+            )
         weak = [name for name in sorted(hardware.used) if not hardware.constants[name].confirmed]
         if weak:
             found.append(f"unconfirmed constants in {hardware.name}: {', '.join(weak)}")

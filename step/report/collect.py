@@ -24,7 +24,7 @@ def collect(results: Results) -> ReportData:
         energy=parts.reset_index(),
         energy_notes=energy_notes(results),
         layers=results.layers,
-        curves=results.curves,
+        curves=results.curves.query("name != 'seconds'"),
         traces=_traces(results),
     )
 
@@ -35,7 +35,7 @@ def energy_notes(results: Results) -> pd.DataFrame:
     for (_, name), table in results.prices.items():
         told = table.attrs
         note = notes.setdefault(name, {"model": name, "warnings": {}, "source": told["source"]})
-        options = ", ".join(f"{key} {value}" for key, value in told["options"].items())
+        options = ", ".join(f"{key} {value}" for key, value in told["options"].items() if value is not None)
         note["confidence"] = f"{told['confidence']}; constants {told['hardware']}; {options}"
         note["ignores"] = ", ".join(told["ignores"])
         note["warnings"].update(dict.fromkeys(told["warnings"]))
@@ -63,5 +63,6 @@ def _traces(results: Results) -> list[Trace]:
             spikes=tensors["spikes"].numpy(),
             potential=None if potential is None else potential.numpy(),
             threshold=told["threshold"],
+            neurons=told["neurons"],
         )
     return list(traces.values())

@@ -40,6 +40,8 @@ class Trace:
         Membrane potential before the reset, ``[T, units]``; None where the neuron has none.
     threshold : float or None
         None where there is no single one.
+    neurons : int or None
+        Size of the layer, where the units are its most active ones only; None where they are all.
     """
 
     network: str
@@ -51,6 +53,7 @@ class Trace:
     spikes: np.ndarray
     potential: np.ndarray | None = None
     threshold: float | None = None
+    neurons: int | None = None
 
     def check(self) -> None:
         """Refuse arrays that do not fit together.

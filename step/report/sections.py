@@ -197,11 +197,12 @@ def _ratio_table(sheet: Sheet, model: str, of_model: pd.DataFrame) -> Markup:
         rows.append([_name(look, tag=False), amount, *against])
     heads = ["", sheet.unit.name, *(f"÷ {twin.name}" for twin in sheet.twins)]
     missing = sheet.data.energy[(sheet.data.energy["model"] == model) & sheet.data.energy["pJ"].isna()]
-    absent = [
-        f"{words(str(part))} ({', '.join(dict.fromkeys(rows['network']))})"
-        for part, rows in missing.groupby("part", sort=False)
-    ]
-    note = element("p", f"Not applicable: {'; '.join(absent)}.", class_="facts") if absent else Markup("")
+    absent = []
+    for part, rows_without in missing.groupby("part", sort=False):
+        networks = list(dict.fromkeys(rows_without["network"]))
+        whose = "" if len(networks) == len(sheet.looks) else f" ({', '.join(networks)})"
+        absent.append(f"{words(str(part))}{whose}")
+    note = element("p", f"No part of this model: {', '.join(absent)}.", class_="facts") if absent else Markup("")
     return join(table(heads, rows, [False] + [True] * (len(heads) - 1), "small"), note)
 
 
@@ -284,7 +285,12 @@ def _sample(sheet: Sheet, trace: Trace, look: Look) -> Markup:
                      "No membrane potential was recorded for this layer."]  # fmt: skip
     if left_out:
         sentences.append(f"Shown: {left_out}.")
-    size = f"{units:,} units over {steps:,} time steps, {100 * rate:.1f} % of the outputs not zero."
+    which = (
+        f"{units:,} units"
+        if trace.neurons in (None, units)
+        else f"the {units:,} most active of {trace.neurons:,} units"
+    )
+    size = f"{which} over {steps:,} time steps, {100 * rate:.1f} % of these outputs not zero."
     return _figure(
         element("div", cells, class_="sample" if trace.potential is not None else "sample plain"),
         sheet.caption(

@@ -136,7 +136,7 @@ def _counted(record: Record) -> str:
     rules = record.provenance
     return (
         f"{rules['data']}, eval mode, {rules['dtype']}; accumulates: one for each spike and synapse that it reaches, "
-        f"valid taps only; {rules['first_layer']}; {rules['batch_norm']}"
+        f"valid taps only; {rules['first_layer']}; norms {rules['batch_norm']}"
     )
 
 

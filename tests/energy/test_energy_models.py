@@ -90,7 +90,14 @@ def test_a_price_says_where_it_comes_from(model: str) -> None:
     assert attrs["confidence"] in ("published", "reconstruction")
     assert attrs["ignores"]
     assert attrs["hardware"] == "45nm"
-    assert any("int16_mul" in warning for warning in attrs["warnings"])
+    assert not any("unconfirmed" in warning for warning in attrs["warnings"])  # none that these layers use
+
+
+def test_unconfirmed_constants_are_named_where_a_price_rests_on_them() -> None:
+    wide = Record.from_layers([{"dense": 10.0, "operand": "quantised", "bits": 12}], T=1)
+    assert any(
+        "unconfirmed constants in 45nm: int16_mul" in w for w in energy.price(wide, "typed-horowitz").attrs["warnings"]
+    )
 
 
 @given(inputs=st.integers(1, 12), outputs=st.integers(1, 12), batch=st.integers(1, 3))
@@ -276,3 +283,15 @@ def test_a_model_of_ones_own() -> None:
     table = energy.price(layers(1.0, 0.1), PerUpdate(pj=3.0))
     assert table["total"].sum() == 300
     assert list(table["applicable"]) == [False, True]
+
+
+def test_silent_layers_are_named_in_the_warnings():
+    from neurons import LIF
+
+    network = nn.Sequential(nn.Linear(4, 3, bias=False), LIF())
+    nn.init.zeros_(network[0].weight)
+    silent = energy.price(energy.measure(network, torch.ones(2, 1, 4))).attrs["warnings"]
+    assert any("1 of 1 spiking layers sent no spike" in warning for warning in silent)
+    nn.init.constant_(network[0].weight, 5.0)
+    awake = energy.price(energy.measure(network, torch.ones(2, 1, 4))).attrs["warnings"]
+    assert not any("no spike" in warning for warning in awake)

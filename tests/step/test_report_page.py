@@ -247,7 +247,7 @@ def test_a_network_without_any_price_is_called_not_applicable():
     data.energy.loc[data.energy["model"] == "events", "pJ"] = math.nan
     text = " ".join(read(build_page(data)).text)
     assert "Not applicable to these networks." in text
-    assert "Not applicable: static (LIF, PLIF, ReLU twin, 4-bit twin)." in text
+    assert "No part of this model: static." in text
 
 
 def test_only_spiking_networks_have_no_ratio_section():
