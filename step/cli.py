@@ -266,7 +266,8 @@ def fetch(
 
     with console.status(f"fetching {dataset}") as status:
         path = datasets.fetch(dataset, data, progress=status.update)
-    console.print(f"{dataset}: {path}", soft_wrap=True)
+    found = "needs no files of its own" if path is None else str(path)
+    console.print(f"{dataset}: {found}", soft_wrap=True)
 
 
 @app.command()

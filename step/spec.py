@@ -147,6 +147,8 @@ def normalise(kind: str, value: Any) -> Component:
         if first["type"] == "extra_forbidden":
             known = checker.model_fields
             raise SpecError(path, f"{kind} {name!r} has no option {key!r}{suggest(key, known)}") from None
+        if first["type"] == "missing":
+            raise SpecError(kind, f"{kind} {name!r} needs {key!r}: write {{name: {name}, {key}: ...}}") from None
         raise SpecError(path, first["msg"].removeprefix("Value error, ")) from None
     filled = {field: getattr(options, field) for field in checker.model_fields}
     if "surrogate" in filled and kind == "neuron":

@@ -71,6 +71,7 @@ def test_plugins_are_listed(tmp_path):
         (["run", "quick", "--set", "neuron=[liff]"], "did you mean 'lif'"),
         (["run", "quick", "--set", "encoder.T=0"], "encoder.T"),
         (["run", "quick", "--set", "encoder=dirct"], "did you mean 'direct'"),
+        (["run", "quick", "--set", "encoder=rate"], "encoder 'rate' needs 'T': write {name: rate, T: ...}"),
         (["run", "quick", "--set", "dataset=didgits"], "did you mean 'digits'"),
         (["run", "quick", "--set", "model.name=spikfromer"], "did you mean 'spikformer'"),
         (["run", "quick", "--set", "learner.epcohs=3"], "did you mean 'epochs'"),
