@@ -68,7 +68,7 @@ class Counter(TorchDispatchMode):
         self._frames: list[Frame] = []
         self._depth = 0
         self._inner: Counts[str] | None = None
-        self._costs: dict[int, dict[str, int]] = {}
+        self._costs: dict[int, dict[str, float]] = {}
 
     def begin(self, T: int, B: int) -> None:
         """Start a batch of B samples over T time steps."""

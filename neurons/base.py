@@ -36,11 +36,14 @@ class Neuron(nn.Module, ABC):
         True for activations without time, such as ReLU: they run with one time step.
     output : {"binary", "ternary", "integer", "quantised", "real"}
         What the output holds; the energy models price the layers behind it by this.
+    streams : bool
+        Whether ``run`` goes on from a state; False for neurons that look at all time steps at once.
     """
 
     state: ClassVar[Mapping[str, float]] = {}
     conventional: ClassVar[bool] = False
     output: ClassVar[str] = "binary"
+    streams: ClassVar[bool] = True
 
     @abstractmethod
     def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -67,11 +70,7 @@ class Neuron(nn.Module, ABC):
         ShapeError
             When ``x`` is not a floating-point tensor [T, B, ...] with T >= 1, or a state does not fit it.
         """
-        if x.dim() < 2 or x.shape[0] < 1 or not x.is_floating_point():
-            raise ShapeError(
-                f"{type(self).__name__} takes a floating-point tensor [T, B, ...] with T >= 1, "
-                f"not {x.dtype} {list(x.shape)}"
-            )
+        self._check_input(x)
         if state is not None:
             self._checked(state, x)
         fused = run_fused(self, x, state)
@@ -84,6 +83,21 @@ class Neuron(nn.Module, ABC):
     def resting_state(self, x: Tensor) -> State:
         """Return the state at rest for an input [T, B, ...]."""
         return {name: torch.full_like(x[0], value) for name, value in self.state.items()}
+
+    def cost(self) -> dict[str, float] | None:
+        """Return the operations of one update by kind, or None to have them read off ``step``.
+
+        A neuron that mixes across neurons or time says here what its update costs; see
+        :func:`neurons.update_cost` for the kinds.
+        """
+        return None
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() < 2 or x.shape[0] < 1 or not x.is_floating_point():
+            raise ShapeError(
+                f"{type(self).__name__} takes a floating-point tensor [T, B, ...] with T >= 1, "
+                f"not {x.dtype} {list(x.shape)}"
+            )
 
     def _checked(self, state: State, x: Tensor) -> None:
         if set(state) != set(self.state):

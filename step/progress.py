@@ -26,6 +26,7 @@ def live(console: Console, plan: Plan) -> Iterator[Callable[[str, dict[str, Any]
     tasks: dict[str, TaskID] = {}
     started: dict[str, float] = {}
     accuracy: dict[str, float] = {}
+    shares: dict[str, float] = {}
     done = 0
     with progress:
         whole = progress.add_task("all runs", total=len(plan.todo), text="")
@@ -39,6 +40,7 @@ def live(console: Console, plan: Plan) -> Iterator[Callable[[str, dict[str, Any]
             elif event.get("stage") == "done":
                 done += 1
                 progress.remove_task(tasks.pop(run))
+                shares.pop(run, None)
                 progress.update(whole, completed=done)
                 result = str(event["result"])
                 seconds = time.perf_counter() - started[run]
@@ -52,7 +54,8 @@ def live(console: Console, plan: Plan) -> Iterator[Callable[[str, dict[str, Any]
                     accuracy[run] = max(accuracy.get(run, 0.0), event["validation_accuracy"])
                 if run in accuracy:
                     text += f"  validation {accuracy[run]:.1%}"
-                completed = (event["epoch"] + event.get("share", 0.0)) / event["epochs"]
-                progress.update(tasks[run], completed=completed, text=text)
+                shares[run] = (event["epoch"] + event.get("share", 0.0)) / event["epochs"]
+                progress.update(tasks[run], completed=shares[run], text=text)
+                progress.update(whole, completed=done + sum(shares.values()))
 
         yield report
