@@ -6,11 +6,22 @@
 torch.Size([4, 1, 3])
 """
 
+from neurons import spike_codes, surrogate_bells, surrogate_one_sided, surrogate_waves  # noqa: F401  (they register)
+from neurons.adaptive import ALIF
 from neurons.base import Neuron, NeuronFactory, SpikingNeuron, State, factory, neurons
-from neurons.conventional import QuantisedReLU, ReLU
+from neurons.biophysical import ConductanceLIF, HodgkinHuxley, Izhikevich
+from neurons.compartments import TCLIF
+from neurons.conventional import GELU, QuantisedReLU, ReLU
 from neurons.cost import update_cost
+from neurons.gated import CLIF, GLIF
+from neurons.integer import IntegerLIF, NormalisedIntegerLIF, SpikeFiringApproximationLIF, SpikingBrain, TernaryLIF
 from neurons.integrate_and_fire import IF, LIF, PLIF
+from neurons.nonlinear import EIF, KLIF, QIF
+from neurons.parallel import PSN, MaskedPSN, SlidingPSN
+from neurons.recurrent import DenseRecurrentLIF, RecurrentLIF
+from neurons.resonate import HarmonicResonateAndFire, ResonateAndFire
 from neurons.surrogate import Surrogate, as_surrogate, surrogates
+from neurons.synaptic import CUBA, Alpha, Lapicque, LeakyIntegrator
 
 register = neurons.register
 create = neurons.create
@@ -18,6 +29,10 @@ names = neurons.names
 describe = neurons.describe
 
 __all__ = [
-    "IF", "LIF", "PLIF", "Neuron", "NeuronFactory", "QuantisedReLU", "ReLU", "SpikingNeuron", "State", "Surrogate",
-    "as_surrogate", "create", "describe", "factory", "names", "register", "surrogates", "update_cost",
+    "ALIF", "CLIF", "CUBA", "EIF", "GELU", "GLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF", "Alpha",
+    "ConductanceLIF", "DenseRecurrentLIF", "HarmonicResonateAndFire", "HodgkinHuxley", "IntegerLIF",
+    "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "Neuron",
+    "NeuronFactory", "NormalisedIntegerLIF", "QuantisedReLU", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN",
+    "SpikeFiringApproximationLIF", "SpikingBrain", "SpikingNeuron", "State", "Surrogate", "TernaryLIF",
+    "as_surrogate", "create", "describe", "factory", "names", "register", "spike_codes", "surrogates", "update_cost",
 ]  # fmt: skip

@@ -88,3 +88,14 @@ class QuantisedReLU(Neuron):
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"
+
+
+@neurons.register("gelu")
+class GELU(Neuron):
+    """Gaussian error linear unit: x (1 + erf(x / sqrt(2))) / 2 (Hendrycks and Gimpel, arXiv:1606.08415); T = 1."""
+
+    conventional = True
+    output = "real"
+
+    def step(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return 0.5 * x * (1 + torch.erf(x * math.sqrt(0.5)))

@@ -21,7 +21,7 @@ _KINDS = {
     "relu": "cmp", "clamp_min": "cmp", "clamp_max": "cmp", "maximum": "cmp", "minimum": "cmp", "sign": "cmp",
     "abs": "abs", "where": "mux", "masked_fill": "mux", "round": "round", "floor": "round",
     "exp": "exp", "sigmoid": "exp", "tanh": "exp", "log": "exp", "softplus": "exp",
-    "sin": "exp", "cos": "exp", "sqrt": "sqrt", "rsqrt": "sqrt",
+    "sin": "exp", "cos": "exp", "expm1": "exp", "erf": "exp", "sqrt": "sqrt", "rsqrt": "sqrt",
 }  # fmt: skip
 _FREE = {
     "_to_copy", "detach", "alias", "clone", "view", "expand", "select", "unbind", "full_like", "zeros_like",

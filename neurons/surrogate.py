@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +39,15 @@ class _Spike(torch.autograd.Function):
 
 
 class Surrogate(ABC):
-    """A spike rule and the derivative used in its place."""
+    """A spike rule and the derivative used in its place.
+
+    Class attributes
+    ----------------
+    bell : bool
+        Whether the derivative is even, nowhere negative and largest at the threshold, as most are.
+    """
+
+    bell: ClassVar[bool] = True
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return spikes in {0, 1} of the shape of ``u`` (membrane potential minus threshold)."""
@@ -58,6 +66,12 @@ def _positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise OptionError(f"surrogate option {name!r} must be positive, not {value}")
+
+
+def _not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise OptionError(f"surrogate option {name!r} must be positive or 0, not {value}")
 
 
 @surrogates.register("sigmoid")

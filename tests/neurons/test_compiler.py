@@ -110,8 +110,8 @@ def assert_same(neuron: Neuron, x: Tensor, state: list[Tensor] | None = None, ex
 def test_every_registered_neuron_equals_the_eager_loop(name: str) -> None:
     neuron, x = neurons.create(name), drive(7, 3, 37)
     reason = compiler.why_not(neuron, x)
-    if reason is None:
-        assert_same(neuron, x)
+    if reason is None:  # an exponential in the potential may differ in its last bit
+        assert_same(neuron, x, exact="exp" not in neurons.update_cost(neuron))
     else:  # said in words, and the caller is told to take the eager loop
         assert len(reason) > 10
         assert compiler.run(neuron, x) is None

@@ -9,6 +9,7 @@ from neurons import surrogates
 from neurons.errors import OptionError
 
 NAMES = surrogates.names()
+BELLS = [name for name in NAMES if surrogates.get(name).bell]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,7 +32,7 @@ def test_derivative_integrates_to_its_primitive(name):
     torch.testing.assert_close(integral, primitive[1:] - primitive[0], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BELLS)
 def test_derivative_is_even_positive_and_largest_at_the_threshold(name):
     surrogate = surrogates.create(name)
     u = torch.linspace(0, 4, 101, dtype=torch.float64)
@@ -58,10 +59,10 @@ def test_height_at_the_threshold_with_the_published_defaults(name, at_zero):
     assert surrogates.create(name).derivative(torch.zeros(1)).item() == pytest.approx(at_zero)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if surrogates.options(name)])
 def test_options_must_be_positive(name):
     option = next(iter(surrogates.options(name)))
-    with pytest.raises(OptionError, match="positive"):
+    with pytest.raises(OptionError, match=r"must be (positive|greater than 1)"):
         surrogates.create(name, **{option: -1.0})
 
 
