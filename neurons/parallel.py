@@ -55,7 +55,7 @@ class PSN(Neuron):
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over exactly T time steps, from rest; a state to go on from is refused."""
         self._check_input(x)
-        if state:
+        if state is not None:
             raise ShapeError(f"{self._name()} mixes all its time steps and cannot go on from a state; run all at once")
         if x.shape[0] != self.T:
             raise ShapeError(f"{self._name()} was made for T = {self.T} time steps, not {x.shape[0]}; set its option T")
