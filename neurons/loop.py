@@ -44,10 +44,13 @@ def run_steps(
     return torch.cat(outputs).unflatten(0, (len(outputs), -1)), list(state)
 
 
-def run_fused(neuron: Neuron, x: Tensor, state: Mapping[str, Tensor] | None) -> tuple[Tensor, dict[str, Tensor]] | None:
+def run_fused(
+    neuron: Neuron, x: Tensor, state: Mapping[str, Tensor] | None, *, keep: bool = True
+) -> tuple[Tensor, dict[str, Tensor]] | None:
     """Run a neuron in one fused loop, or return None where the compiler has none for it.
 
     Image maps may lie in memory with channels last; a step that treats all positions alike then runs in that order.
+    Without ``keep`` the last state is left out.
     """
     from neurons import compiler  # loads on first use
 
@@ -60,10 +63,10 @@ def run_fused(neuron: Neuron, x: Tensor, state: Mapping[str, Tensor] | None) -> 
     given = None if state is None else [state[name] for name in neuron.state]
     if order is not None and given is not None:
         given = [value.permute(0, 2, 3, 1) for value in given]
-    fused = compiler.run(neuron, x, given)
+    fused = compiler.run(neuron, x, given, keep=keep)
     if fused is None:
         return None
     output, last = fused
     if order is not None:
         output, last = output.permute(0, 1, 4, 2, 3), [value.permute(0, 3, 1, 2) for value in last]
-    return output, dict(zip(neuron.state, last, strict=True))
+    return output, dict(zip(neuron.state, last, strict=True)) if keep else {}

@@ -141,6 +141,22 @@ def test_quantised_relu_has_two_to_the_bits_levels():
     assert len(values) == 8
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_the_order_in_memory_does_not_matter(name):
+    neuron = fitted(name, 4, 5)
+    plain = torch.randn(4, 2, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 1.5 + 0.5
+    last = plain.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (4, 2))
+    results = []
+    for x in (plain.clone(), last.clone(memory_format=torch.preserve_format)):
+        x.requires_grad_()
+        y, state = neuron.run(x)
+        assert torch.equal(neuron(x), y)
+        y.square().sum().backward()
+        results.append([y.detach(), x.grad, *(state[key].detach() for key in sorted(state))])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
 def test_channels_last_maps_stay_channels_last():
     x = torch.randn(6, 4, 5, 5).to(memory_format=torch.channels_last).unflatten(0, (3, 2))
     assert neurons.LIF()(x).flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
