@@ -156,7 +156,9 @@ def run(
 def _show(results: Results, export: Path | None = None) -> None:
     from step.report.summary import notes, summary
 
-    _table(summary(results), results.title, export)
+    with console.status("reading results"):
+        table = summary(results)
+    _table(table, results.title, export)
     for note in notes(results):
         console.print(f"[dim]{_escape(note)}[/]")
 
@@ -207,8 +209,10 @@ def energy(
     from step.report.summary import energy_table
 
     results = _results(suite, folder, store, overrides, plugins)
-    _table(energy_table(results, by.value), f"{results.title}: energy per inference by {by.value}", export)
-    for row in energy_notes(results).itertuples():
+    with console.status("pricing"):
+        table, notes = energy_table(results, by.value), energy_notes(results)
+    _table(table, f"{results.title}: energy per inference by {by.value}", export)
+    for row in notes.itertuples():
         console.print(f"[bold]{row.model}[/] ({_escape(str(row.confidence))}): {_escape(str(row.source))}")
         console.print(f"[dim]  leaves out: {_escape(str(row.ignores))}[/]")
         if row.warnings:
