@@ -280,10 +280,12 @@ def doctor() -> None:
     """Say what is installed, where data and results are looked for, and what works here."""
     from step.catalogue import diagnosis
 
-    for title, rows in diagnosis().items():
+    with console.status("looking, and building the kernels that are not built yet"):
+        found = diagnosis()
+    for title, rows in found.items():
         console.print(f"[bold]{title}[/]")
         for name, text in rows:
-            console.print(f"  {name:<16} {_escape(text)}", soft_wrap=True)
+            console.print(f"  {name:<26} {_escape(text)}", soft_wrap=True)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
@@ -373,7 +374,7 @@ def assert_equal(ours: neurons.Neuron, theirs: Any, x: Tensor) -> None:
 
 def test_glif_equals_spikingjelly_with_one_conductance() -> None:
     """Theirs has one conductance for each step and takes maps [T, B, C, H, W]."""
-    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    neuron = importlib.import_module("spikingjelly.activation_based.neuron")
     from spikingjelly.activation_based import surrogate
 
     ours = neurons.GLIF(surrogate={"name": "sigmoid", "alpha": 4.0}).double()
@@ -389,13 +390,13 @@ def test_glif_equals_spikingjelly_with_one_conductance() -> None:
 
 
 def test_clif_equals_spikingjelly() -> None:
-    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    neuron = importlib.import_module("spikingjelly.activation_based.neuron")
     theirs = neuron.ComplementaryLIFNode(tau=2.0, v_threshold=0.8, step_mode="m")
     assert_equal(neurons.CLIF(tau=2.0, threshold=0.8).double(), theirs, current(T=8, B=3, N=50))
 
 
 def test_parallel_neurons_equal_spikingjelly() -> None:
-    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    neuron = importlib.import_module("spikingjelly.activation_based.neuron")
     x = current(T=6, B=3, N=50)
     for ours, theirs in (
         (neurons.PSN(T=6), neuron.PSN(T=6)),
@@ -411,7 +412,7 @@ def test_parallel_neurons_equal_spikingjelly() -> None:
 
 @pytest.mark.parametrize("detach", [True, False])
 def test_integer_and_ternary_lif_equal_spikingjelly(detach: bool) -> None:
-    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    neuron = importlib.import_module("spikingjelly.activation_based.neuron")
     from spikingjelly.activation_based import surrogate
 
     x = current(T=8, B=3, N=50)
@@ -426,7 +427,7 @@ def test_integer_and_ternary_lif_equal_spikingjelly(detach: bool) -> None:
 
 
 def test_recurrent_lif_equals_spikingjelly_in_a_container() -> None:
-    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    neuron = importlib.import_module("spikingjelly.activation_based.neuron")
     from spikingjelly.activation_based import layer, surrogate
 
     inner = neuron.LIFNode(tau=2.0, surrogate_function=surrogate.ATan(2.0), detach_reset=True)
