@@ -1,0 +1,5 @@
+"""``python -m step.cli``."""
+
+from step.cli import main
+
+main()

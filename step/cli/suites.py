@@ -1,0 +1,180 @@
+"""Run suites and show what they found."""
+
+from __future__ import annotations
+
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from step.cli.base import (
+    Data,
+    Export,
+    Folder,
+    Name,
+    Overrides,
+    Plugins,
+    StoreUrl,
+    app,
+    console,
+    errors,
+    escape,
+    guarded,
+    load_plugins,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from step.results import Results
+
+
+class By(StrEnum):
+    """How ``step energy`` breaks its table down."""
+
+    model = "model"
+    part = "part"
+    layer = "layer"
+
+
+def _results(
+    suite: str, folder: Path | None, store: str | None, overrides: list[str] | None, plugins: list[Path] | None
+) -> Results:
+    """Open the results of a suite; one line when there are none."""
+    from step.api import place_of
+    from step.results import Results
+    from step.suite import load_suite, parse_override
+
+    load_plugins(plugins)
+    loaded = load_suite(suite, dict(parse_override(text) for text in overrides or []))
+    return Results(loaded, place_of(folder, store))
+
+
+@app.command()
+@guarded
+def run(
+    suite: Name,
+    workers: Annotated[int, typer.Option(help="Runs at a time; the cores are shared out among them.")] = 1,
+    folder: Folder = None,
+    store: StoreUrl = None,
+    data: Data = None,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Train, evaluate, count and store every run of a suite; finished runs are not done again."""
+    from step import api
+    from step.executors import run_jobs
+    from step.progress import live
+    from step.suite import load_suite, parse_override
+
+    paths = load_plugins(plugins)
+    with console.status("checking the suite"):
+        loaded = load_suite(suite, dict(parse_override(text) for text in overrides or []))
+        planned = api.plan(loaded, api.place_of(folder, store, data), workers)
+    console.print(f"[bold]{escape(loaded.title)}[/]")
+    console.print(
+        f"{len(loaded.specs)} runs, {len(planned.finished)} finished before, results in {planned.place.store}"
+    )
+    outcome: dict[str, str] = {}
+    if planned.todo:
+        with live(console, planned) as report:
+            outcome = run_jobs(planned.todo, planned.place, report, workers=workers, plugins=paths)
+    _show(api.Results(loaded, planned.place))
+    failed = {run_id: text for run_id, text in outcome.items() if text.startswith("error: ")}
+    for run_id, text in failed.items():
+        errors.print(f"[bold red]failed:[/] {run_id} ({escape(loaded.labels[run_id])}): {escape(text[7:])}")
+    for run_id in (run_id for run_id, text in outcome.items() if text == "busy"):
+        errors.print(f"{run_id} ({escape(loaded.labels[run_id])}) is being done by another process; left to it")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show(results: Results, export: Path | None = None) -> None:
+    from step.report.summary import notes, summary
+
+    with console.status("reading results"):
+        table = summary(results)
+    _table(table, results.title, export)
+    for note in notes(results):
+        console.print(f"[dim]{escape(note)}[/]")
+
+
+def _table(frame: pd.DataFrame, title: str, export: Path | None) -> None:
+    from step.report.tables import export as write
+    from step.report.tables import print_table
+
+    print_table(frame, title, console)
+    if export is not None:
+        console.print(f"written to {write(frame, export)}", soft_wrap=True)
+
+
+@app.command()
+@guarded
+def show(
+    suite: Name,
+    runs: Annotated[bool, typer.Option("--runs", help="One row for each run instead of means over seeds.")] = False,
+    export: Export = None,
+    folder: Folder = None,
+    store: StoreUrl = None,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Show the results of a suite: accuracy, parameters, spikes, operations, energy, side by side."""
+    results = _results(suite, folder, store, overrides, plugins)
+    if runs:
+        _table(results.runs, results.title, export)
+    else:
+        _show(results, export)
+
+
+@app.command()
+@guarded
+def energy(
+    suite: Name,
+    by: Annotated[
+        By, typer.Option(help="One row for each energy model, for each of its parts, or for each layer.")
+    ] = By.model,
+    export: Export = None,
+    folder: Folder = None,
+    store: StoreUrl = None,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Show what one inference costs under every energy model, networks and twins side by side."""
+    from step.report.collect import energy_notes
+    from step.report.summary import energy_table
+
+    results = _results(suite, folder, store, overrides, plugins)
+    with console.status("pricing"):
+        table, notes = energy_table(results, by.value), energy_notes(results)
+    _table(table, f"{results.title}: energy per inference by {by.value}", export)
+    for row in notes.itertuples():
+        console.print(f"[bold]{row.model}[/] ({escape(str(row.confidence))}): {escape(str(row.source))}")
+        console.print(f"[dim]  leaves out: {escape(str(row.ignores))}[/]")
+        if row.warnings:
+            console.print(f"  [yellow]warning:[/] {escape(str(row.warnings))}")
+
+
+@app.command()
+@guarded
+def report(
+    suite: Name,
+    output: Annotated[Path | None, typer.Option(help="File to write. [default: FOLDER/SUITE.html]")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    folder: Folder = None,
+    store: StoreUrl = None,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Write one HTML page with tables and plots of a suite; it opens without a network."""
+    from step.report.collect import collect
+    from step.report.page import write_page
+
+    results = _results(suite, folder, store, overrides, plugins)
+    with console.status("drawing"):
+        path = write_page(collect(results), output or results.place.folder / f"{results.suite.name}.html")
+    console.print(f"report: {path}", soft_wrap=True)
+    if open_page:
+        webbrowser.open(path.resolve().as_uri())
