@@ -10,9 +10,10 @@ from pathlib import Path
 import yaml
 
 import neurons
+from neurons import adapters
 from neurons.errors import DataError
 from neurons.surrogate import surrogates
-from step.machine import PACKAGES, compiler, installed, machine
+from step.machine import PACKAGES, compiler, devices, installed, machine
 from step.suite import suite_names
 
 _PACKAGES_BY_KIND = {
@@ -31,7 +32,10 @@ def rows(kind: str) -> list[tuple[str, str]]:
     if kind == "suites":
         return [(name, _title(name)) for name in suite_names()]
     package = surrogates if kind == "surrogates" else importlib.import_module(_PACKAGES_BY_KIND[kind])
-    return [(name, package.describe(name)) for name in package.names()]
+    found = [(name, package.describe(name)) for name in package.names()]
+    if kind == "neurons":
+        found += [(f"{library}:CLASS", text) for library, text in adapters.LIBRARIES.items()]
+    return found
 
 
 def _title(name: str) -> str:
@@ -39,14 +43,26 @@ def _title(name: str) -> str:
     return str(yaml.safe_load(text).get("title", ""))
 
 
-def _kernel(name: str) -> str:
-    from neurons.compiler import why_not
+_MEANING = {"c": "c: one fused loop over time", "triton": "triton: one fused loop over time, on the GPU"}
+
+
+def _kernel(name: str, device: str) -> str:
+    """Return the word for what runs a neuron on a device, and what it means or why it is not another."""
+    from neurons.compiler import backend, why_not
 
     try:
-        reason = why_not(neurons.create(name))
+        reason = why_not(neurons.create(name).to(device), device=device)
     except TypeError:
         return "unknown: it needs options of its own"
-    return "c: one fused loop over time" if reason is None else f"eager: {reason}"
+    return _MEANING[backend(device)] if reason is None else f"eager: {reason}"
+
+
+def _kernels() -> list[tuple[str, str]]:
+    found = [("C compiler", compiler() or "none"), ("Triton", installed("triton") or "none")]
+    for device in devices():
+        of = "" if device == "cpu" else f" ({device})"
+        found += [(f"{name}{of}", _kernel(name, device)) for name in neurons.names()]
+    return found
 
 
 def _location(name: str) -> str:
@@ -72,7 +88,7 @@ def diagnosis() -> dict[str, list[tuple[str, str]]]:
     return {
         "machine": sorted(machine().items()) + [("gpu", gpu)] * ("gpu" not in machine()),
         "packages": found,
-        "kernels": [("C compiler", compiler() or "none"), *((name, _kernel(name)) for name in neurons.names())],
+        "kernels": _kernels(),
         "data": [(name, _location(name)) for name in datasets.names()],
         "data roots": [(str(n + 1), str(root)) for n, root in enumerate(datasets.search_roots())],
         "settings": [(key, os.environ.get(key, "not set")) for key in ("STEP_DATA", "STEP_CACHE", "STEP_KERNELS")],

@@ -26,11 +26,18 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "step": installed("step-snn") or "?",
-        "kernels": backend(),
+        "kernels": ", ".join(f"{device}: {backend(device)}" for device in devices()),
     }
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
+
+
+def devices() -> list[str]:
+    """Return the kinds of device that networks can run on here."""
+    import torch
+
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def installed(package: str) -> str | None:

@@ -1,9 +1,10 @@
 """C for the whole loop over time: blocks of neurons that fit in cache, time outside, neurons inside.
 
-The backward loop reads the input again and works the states out anew, block by block: the states of ``L`` steps at a
-time are held in a scratch buffer that fits in cache; a sequence longer than that is cut into segments, and a first
-pass notes the state at the start of each. Additions and products are never contracted or reordered, so that the
-backward loop meets the very numbers of the forward loop and these are the numbers of the eager loop.
+The backward loop reads the input again and works the states out anew, block by block: what ``L`` steps at a time need
+on the way back (see ``cut``) is kept in a scratch buffer that fits in cache; a sequence longer than that is cut into
+segments, and a first pass notes the state at the start of each. Additions and products are never contracted or
+reordered, so that the backward loop meets the very numbers of the forward loop and these are the numbers of the eager
+loop.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from collections.abc import Iterable
 
 import torch
 
+from neurons.compiler.cut import values_to_keep
 from neurons.compiler.graph import Graph, Node, Ref, Untraceable
 from neurons.compiler.ops import CONDITION, ELEMENTWISE, HELPERS, Call, literal
 from neurons.compiler.trace import Trace
 
 BLOCK = 256
 """Neurons that one block holds at most."""
+
+_CALLS = 16
+"""Uses of a helper up to which it is written into the loops."""
 
 FORWARD, BACKWARD = "step_forward", "step_backward"
 
@@ -27,9 +32,6 @@ _PRELUDE = r"""
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX512F__) || defined(__AVX__)
-#include <immintrin.h>
-#endif
 #if defined(_OPENMP)
 int omp_get_thread_num(void);
 #else
@@ -52,29 +54,34 @@ static inline real step_round(real v) { return v; }
 """
 
 _BLOCKS = r"""
+#if defined(__AVX512F__)
+#define STEP_WIDE 64
+#define STEP_WRITE "vmovntps %1, %0"
+#elif defined(__AVX__)
+#define STEP_WIDE 32
+#define STEP_WRITE "vmovntps %1, %0"
+#elif defined(__SSE__)
+#define STEP_WIDE 16
+#define STEP_WRITE "movntps %1, %0"
+#endif
+#if defined(STEP_WIDE)
+/* in assembler, because the header of the intrinsics takes longer to read than all of this to compile */
+typedef float step_wide __attribute__((vector_size(STEP_WIDE), may_alias));
+#endif
 /* Write a finished row past the cache: it is not read again before it would have been evicted. */
 static inline void step_stream(store *to, const store *from, int64_t w) {
-#if defined(__AVX512F__) || defined(__AVX__)
-  if (((uintptr_t)to & 63) == 0) {
-    const int64_t bytes = w * (int64_t)sizeof(store), whole = bytes & ~(int64_t)63;
-    for (int64_t i = 0; i < whole; i += 64) {
-#if defined(__AVX512F__)
-      _mm512_stream_si512((__m512i *)((char *)to + i), _mm512_load_si512((const void *)((const char *)from + i)));
-#else
-      _mm256_stream_si256((__m256i *)((char *)to + i), _mm256_load_si256((const __m256i *)((const char *)from + i)));
-      _mm256_stream_si256((__m256i *)((char *)to + i + 32),
-                          _mm256_load_si256((const __m256i *)((const char *)from + i + 32)));
-#endif
-    }
-    memcpy((char *)to + whole, (const char *)from + whole, (size_t)(bytes - whole));
-    return;
+  int64_t done = 0;
+#if defined(STEP_WIDE)
+  if (((uintptr_t)to & (STEP_WIDE - 1)) == 0) {
+    for (; done + STEP_WIDE / (int64_t)sizeof(store) <= w; done += STEP_WIDE / (int64_t)sizeof(store))
+      __asm__ volatile(STEP_WRITE : "=m"(*(step_wide *)(to + done)) : "v"(*(const step_wide *)(from + done)));
   }
 #endif
-  memcpy(to, from, (size_t)w * sizeof(store));
+  memcpy(to + done, from + done, (size_t)(w - done) * sizeof(store));
 }
 static inline void step_fence(void) {
-#if defined(__AVX512F__) || defined(__AVX__)
-  _mm_sfence();
+#if defined(STEP_WIDE)
+  __asm__ volatile("sfence" ::: "memory");
 #endif
 }
 /* Rows lie far apart in memory, where the hardware does not foresee the next one. */
@@ -129,15 +136,25 @@ class Source:
         self.names |= {ref.index: f"d{i - 1}" for i, ref in enumerate(trace.gradients)}
         self.names[trace.gradients[0].index] = "g"
         self.names |= {i: f"p{k}" + ("" if single else "[i]") for k, (i, single) in enumerate(frontier.items())}
+        self.kept = self._values_to_keep()
 
     def text(self) -> str:
         """Return the source."""
         real = _CTYPES[self.dtype]
         store = "uint16_t" if self.storage == torch.bfloat16 else real
-        types = f"typedef {real} real;\ntypedef {store} store;\n#define BLOCK {BLOCK}\n"
+        types = f"typedef {real} real;\ntypedef {store} store;\n#define BLOCK {BLOCK}\n#define ROW {len(self.kept)}\n"
         loads = _BFLOAT16 if self.storage == torch.bfloat16 else _PLAIN
-        parts = (_PRELUDE, types, loads, _BLOCKS, HELPERS, self._forward(), self._backward())
+        loops = self._forward() + self._backward()
+        parts = (_PRELUDE, types, loads, _BLOCKS, _helpers(loops), loops)
         return "\n".join(part.strip("\n") for part in parts) + "\n"
+
+    def _values_to_keep(self) -> list[int]:
+        """Return what the way back needs of the way there: nothing where it depends on no state."""
+        roots = [*self.trace.input_gradients, *[Ref(index) for index in self.sums]]
+        states = {ref.index for ref in self.trace.inputs[1:]}
+        if not states & set(self.graph.live(roots, ("core",))):
+            return []
+        return values_to_keep(self.graph, roots, self.trace.gradients, self.dtype)
 
     # one operator, one line -------------------------------------------------------------------------------------
 
@@ -167,13 +184,19 @@ class Source:
         self.names[index] = f"n{index}"
         if node.name == "_to_copy":
             source = self._operand(node.args[0], compute, cast=False)
-            expression = f"({source}) != 0" if node.dtype == torch.bool else f"({_ctype(node.dtype)})({source})"
+            truth = isinstance(node.args[0], Ref) and self.graph[node.args[0]].dtype == torch.bool
+            if node.dtype == torch.bool:
+                expression = f"({source}) != 0"
+            elif truth:  # a choice, not a conversion: one instruction less
+                expression = f"{source} ? 1 : 0"
+            else:
+                expression = f"({_ctype(node.dtype)})({source})"
         else:
             expression = ELEMENTWISE[node.name](call)
         return f"const {_ctype(node.dtype)} n{index} = {expression};"
 
-    def _body(self, roots: list[Ref]) -> list[str]:
-        nodes = self.graph.live(roots, ("core",))
+    def _body(self, roots: list[Ref], given: list[int] | None = None) -> list[str]:
+        nodes = self.graph.live(roots, ("core",), given or ())
         return [self._line(index) for index in nodes if self.graph[index].op != "input"]
 
     def _value(self, ref: Ref) -> str:
@@ -257,26 +280,23 @@ if (stream) step_fence();
         return lines
 
     def _backward(self) -> str:
-        states, trace = range(self.states), self.trace
-        read = [f"const real s{j} = at[{j} * m + i];" for j in states]
-        again = [
-            "const real x = step_load(xt[i]);", "kept[i] = xt[i];", *read, *self._body(trace.outputs[1:]),
-            *[f"to[{j} * m + i] = step_round({self._value(trace.outputs[1 + j])});" for j in states],
-        ]  # fmt: skip
+        states, trace, size, first = range(self.states), self.trace, self.states, 13
+        advance = ["const real x = step_load(xt[i]);", *[f"const real s{j} = v{j}[i];" for j in states]]
+        moved = [f"v{j}[i] = step_round({self._value(trace.outputs[1 + j])});" for j in states]
         sums = [Ref(index) for index in self.sums]
-        roots = [*trace.input_gradients, *sums]
-        body = self._body(roots)
-        # The states are worked out anew only where the gradient depends on them.
-        inputs = {ref.index for ref in trace.inputs[1:]}
-        needed = int(bool(inputs & set(self.graph.live(roots, ("core",)))))
+        again = [*advance, *self._body([*trace.outputs[1:], *[Ref(index) for index in self.kept]])]
+        again += [f"at[{k} * m + i] = (real){self.names[index]};" for k, index in enumerate(self.kept)]
+        if self.kept:
+            inputs = [self._kept(k, index) for k, index in enumerate(self.kept)]
+        else:
+            inputs = ["const real x = step_load(xt[i]);"]
         back = [
-            "const real x = step_load(xt[i]);", *(read if needed else []),
-            "const real g = gt ? step_load(gt[i]) : 0;", *[f"const real d{j} = e{j}[i];" for j in states], *body,
+            *inputs, "const real g = gt ? step_load(gt[i]) : 0;", *[f"const real d{j} = e{j}[i];" for j in states],
+            *self._body([*trace.input_gradients, *sums], self.kept),
             f"ot[i] = step_store({self._value(trace.input_gradients[0])});",
             *[f"e{j}[i] = {self._value(trace.input_gradients[1 + j])};" for j in states],
             *[f"q{k}[i] += (double)({self._value(ref)});" for k, ref in enumerate(sums)],
         ]  # fmt: skip
-        size, first = self.states, 13
         rows = [f"real e{j}[BLOCK] __attribute__((aligned(64)));" for j in states]
         rows += [f"double q{k}[BLOCK] __attribute__((aligned(64)));" for k in range(len(sums))]
         rows += [f"for (int64_t i = 0; i < w; ++i) q{k}[i] = 0;" for k in range(len(sums))]
@@ -298,44 +318,23 @@ const store *x_ = (const store *)a[0], *g_ = (const store *)a[2];
 store *out = (store *)a[4];
 const int64_t xs = a[1], gs = a[3], T = a[5], n = a[6], m = a[7], L = a[8], threads = a[9], stream = a[10];
 char *scratch = (char *)a[11];
-const int64_t room = a[12], segments = (T + L - 1) / L, needed = {needed};
-(void)rest; (void)threads; (void)scratch; (void)room;
+const int64_t room = a[12], segments = (T + L - 1) / L;
+(void)rest; (void)threads; (void)scratch; (void)room; (void)xs; (void)x_;
 {_join(self._parameters(first + 3 * size))}
 #pragma omp parallel for schedule(static) num_threads(threads) if(threads > 1)
 for (int64_t lo = 0; lo < n; lo += m) {{
 const int64_t w = n - lo < m ? n - lo : m;
-/* rows of m numbers: for every step of one segment the states and a copy of the input, then the states at the
-   start of every segment; the copy because the rows of x compete for the same few places in the cache */
-const int64_t rows = {size} + 1;
-real *track = (real *)(scratch + omp_get_thread_num() * room), *marks = track + (L + 1) * rows * m;
 store done[BLOCK] __attribute__((aligned(64)));
 {_join(rows)}
 {_join(self._gather())}
-{_join(self._start("marks + {j} * m", first))}
-for (int64_t pass = needed && segments > 1 ? 0 : 1; pass < 2; ++pass)
-for (int64_t c = pass ? segments - 1 : 0; pass ? c >= 0 : c < segments - 1; c += pass ? -1 : 1) {{
+{self._marks([*advance, *self._body(trace.outputs[1:]), *moved], first)}
+for (int64_t c = segments - 1; c >= 0; --c) {{
 const int64_t begin = c * L, end = T < begin + L ? T : begin + L;
-if (needed) {{
-memcpy(track, marks + c * {size} * m, sizeof(real) * {size} * (size_t)m);
-for (int64_t t = begin; t < (pass ? end - 1 : end); ++t) {{
-const store *xt = x_ + t * xs + lo;
-real *at = track + (t - begin) * rows * m;
-real *to = t + 1 == begin + L ? marks + (c + 1) * {size} * m : at + rows * m;
-store *kept = (store *)(at + {size} * m);
-if (t + 4 < T) step_fetch(xt + 4 * xs, w);
-#pragma omp simd
-for (int64_t i = 0; i < w; ++i) {{
-{_join(again)}
-}}
-}}
-}}
-if (!pass) continue;
+{self._replay([*again, *moved])}
 for (int64_t t = end - 1; t >= begin; --t) {{
-const real *at = track + (t - begin) * rows * m;
-const store *xt = needed && t < end - 1 ? (const store *)(at + {size} * m) : x_ + t * xs + lo;
+{"const real *at = track + (t - begin) * ROW * m;" if self.kept else "const store *xt = x_ + t * xs + lo;"}
 const store *gt = g_ ? g_ + t * gs + lo : 0;
 store *ot = stream ? done : out + t * n + lo;
-(void)at; (void)xt;
 if (t > 1 && gt) step_fetch(gt - 2 * gs, w);
 #pragma omp simd
 for (int64_t i = 0; i < w; ++i) {{
@@ -350,6 +349,71 @@ if (stream) step_fence();
 }}
 }}
 """)
+
+    def _kept(self, k: int, index: int) -> str:
+        """Read what was kept of a node; its name is the one that the body of the loop knows."""
+        node = self.graph[index]
+        value = f"at[{k} * m + i]" + (" != 0" if node.dtype == torch.bool else "")
+        name = self.names.get(index, f"n{index}")
+        return f"const {_ctype(node.dtype)} {name} = {value};"
+
+    def _marks(self, advance: list[str], first: int) -> str:
+        """Run through all segments but the last and note the states at the start of each."""
+        if not self.kept:
+            return ""
+        states = range(self.states)
+        copies = [f"memcpy(marks + (c * {self.states} + {j}) * m, v{j}, sizeof(real) * (size_t)w);" for j in states]
+        return f"""
+/* rows of m numbers: what is kept of every step of one segment, then the states at the start of every segment */
+real *track = (real *)(scratch + omp_get_thread_num() * room), *marks = track + L * ROW * m;
+{_join(f"real v{j}[BLOCK] __attribute__((aligned(64)));" for j in states)}
+{_join(self._start("v{j}", first))}
+for (int64_t c = 0; c < segments - 1; ++c) {{
+{_join(copies)}
+for (int64_t t = c * L; t < (c + 1) * L; ++t) {{
+const store *xt = x_ + t * xs + lo;
+if (t + 4 < T) step_fetch(xt + 4 * xs, w);
+#pragma omp simd
+for (int64_t i = 0; i < w; ++i) {{
+{_join(advance)}
+}}
+}}
+}}
+"""
+
+    def _replay(self, again: list[str]) -> str:
+        """Run through one segment and keep what its way back needs."""
+        if not self.kept:
+            return ""
+        copies = [f"memcpy(v{j}, marks + (c * {self.states} + {j}) * m, sizeof(real) * (size_t)w);"
+                  for j in range(self.states)]  # fmt: skip
+        return f"""
+if (c < segments - 1) {{
+{_join(copies)}
+}}
+for (int64_t t = begin; t < end; ++t) {{
+const store *xt = x_ + t * xs + lo;
+real *at = track + (t - begin) * ROW * m;
+if (t + 4 < T) step_fetch(xt + 4 * xs, w);
+#pragma omp simd
+for (int64_t i = 0; i < w; ++i) {{
+{_join(again)}
+}}
+}}
+"""
+
+
+def _helpers(loops: str) -> str:
+    """Return the helper functions, written into the loops where they are used seldom, else called for whole vectors.
+
+    Written out dozens of times, as the gates of Hodgkin and Huxley would have it, they take the compiler ten seconds.
+    """
+    text = HELPERS
+    for name in ("step_expf", "step_expm1f", "step_erff", "step_tanhf"):
+        if loops.count(f"{name}(") > _CALLS:
+            shared = "#pragma omp declare simd notinbranch\nstatic __attribute__((noinline)) float"
+            text = text.replace(f"static inline float {name}(", f"{shared} {name}(")
+    return text.replace("static inline", "static inline __attribute__((always_inline))")
 
 
 def _ctype(dtype: torch.dtype) -> str:

@@ -123,14 +123,14 @@ class Graph:
                     return kept
         return None
 
-    def live(self, roots: Iterable[Ref], within: Iterable[Kind]) -> list[int]:
-        """Return, in order, the nodes of the kinds ``within`` that ``roots`` need."""
-        kinds = set(within)
+    def live(self, roots: Iterable[Ref], within: Iterable[Kind], given: Iterable[int] = ()) -> list[int]:
+        """Return, in order, the nodes of the kinds ``within`` that ``roots`` need when those ``given`` are known."""
+        kinds, known = set(within), set(given)
         found: set[int] = set()
         stack = [ref.index for ref in roots]
         while stack:
             index = stack.pop()
-            if index in found or self.nodes[index].kind not in kinds:
+            if index in found or index in known or self.nodes[index].kind not in kinds:
                 continue
             found.add(index)
             stack.extend(self.nodes[index].operands)

@@ -1,10 +1,9 @@
-"""A kernel ready to be called: tensors in, tensors out."""
+"""The compiled C loops, ready to be called: tensors in, tensors out."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +11,12 @@ import torch
 from torch import Tensor
 
 from neurons.compiler import cache
+from neurons.compiler.buffers import buffers
 from neurons.compiler.cpu import BACKWARD, BLOCK, FORWARD
 from neurons.compiler.program import Program
 
-_SERIAL = 1 << 15
-"""Updates below which one thread is faster than two."""
+_SERIAL = 1 << 20
+"""Operations below which one thread is faster than two: some 30 microseconds."""
 _PIECES = 64
 """Blocks to aim at, whatever the number of threads: the sums must not depend on it."""
 _SMALLEST = 64
@@ -25,9 +25,6 @@ _FEW_STEPS = 8
 """Steps up to which the hardware follows all rows at once, if the block is small enough not to lose them."""
 
 _USUAL = {2: 1 << 20, 3: 1 << 25}
-
-_kernels: dict[str, Kernel] = {}
-_lock = threading.Lock()
 
 
 class Kernel:
@@ -55,16 +52,16 @@ class Kernel:
 
     def forward(self, x: Tensor, state: Sequence[Tensor], tensors: Sequence[Tensor], keep: bool) -> list[Tensor]:
         """Return the output [T, B, ...] and, when ``keep``, the last states [B, ...]."""
-        x, stride = _rows(x)
+        x, stride = step_rows(x)
         steps, count = x.shape[0], x.numel() // x.shape[0]
-        out = torch.empty(x.shape, dtype=x.dtype)
+        out = buffers.empty(x.shape, x.dtype)
         last = [torch.empty(x.shape[1:], dtype=x.dtype) for _ in range(self.states)] if keep else []
         state = [value.contiguous() for value in state]
-        frontier, held = self._frontier(self._values(tensors), self.program.before)
+        frontier, held = self._frontier(self.program.values(tensors), self.program.before)
         arguments = [
-            x.data_ptr(), stride, out.data_ptr(), steps, count, _block(count, BLOCK), _threads(steps * count),
-            _streams(out, 2 if steps <= _FEW_STEPS else 8), *_pointers(state, self.states),
-            *_pointers(last, self.states), *frontier,
+            x.data_ptr(), stride, out.data_ptr(), steps, count, _block(count, BLOCK),
+            _threads(steps * count * self.program.work), _streams(out, 2 if steps <= _FEW_STEPS else 8),
+            *_pointers(state, self.states), *_pointers(last, self.states), *frontier,
         ]  # fmt: skip
         self._forward((ctypes.c_int64 * len(arguments))(*arguments), self._rest)
         del held
@@ -81,19 +78,19 @@ class Kernel:
     ) -> list[Tensor]:
         """Return the gradients of x, of the states where they were given, and of the tensors that need one."""
         program = self.program
-        x, stride = _rows(x)
+        x, stride = step_rows(x)
         steps, count, shape = x.shape[0], x.numel() // x.shape[0], x.shape[1:]
-        gradient, gradient_stride = (None, 0) if gradient is None else _rows(gradient)
+        gradient, gradient_stride = (None, 0) if gradient is None else step_rows(gradient)
         incoming = [None if value is None else value.contiguous() for value in gradient_state]
         state = [value.contiguous() for value in state]
-        values = self._values(tensors)
+        values = program.values(tensors)
         frontier, held = self._frontier(values, program.between)
-        back = torch.empty(x.shape, dtype=x.dtype)
+        back = buffers.empty(x.shape, x.dtype)
         first = [torch.empty(shape, dtype=x.dtype) for _ in state]
         block, length = self._segment(steps, count)
-        threads = _threads(steps * count)
+        threads = _threads(steps * count * program.work)
         size = self.arithmetic.itemsize
-        rows = (length + 1) * (self.states + 1) + (1 - (-steps // length)) * self.states
+        rows = length * program.kept + (-(-steps // length) - 1) * self.states
         room = rows * block * size // 64 * 64 + 64
         scratch = torch.empty(threads * room, dtype=torch.uint8)
         pieces = -(-count // block)
@@ -109,83 +106,28 @@ class Kernel:
         ]  # fmt: skip
         self._backward((ctypes.c_int64 * len(arguments))(*arguments), self._rest)
         del held
-        results = [back, *first]
-        if any(needs):
-            for (index, whole), value in zip(program.sums, sums, strict=True):
-                values[index] = value.sum().to(self.arithmetic) if whole else value
-            program.evaluate(program.after, values)
-            for tensor, index, need in zip(tensors, program.gradients, needs, strict=True):
-                if need:
-                    found = torch.zeros_like(tensor) if index is None else values[index].to(tensor.dtype)
-                    results.append(found.expand(tensor.shape).clone(memory_format=torch.contiguous_format))
-        return results
-
-    def _values(self, tensors: Sequence[Tensor]) -> dict[int, Tensor]:
-        narrow = (torch.bfloat16, torch.float16)
-        return {
-            index: tensor.to(self.arithmetic) if tensor.dtype in narrow else tensor.detach()
-            for index, tensor in zip(self.program.tensors, tensors, strict=True)
-        }
+        return [back, *first, *program.tensor_gradients(sums, values, tensors, needs)]
 
     def _frontier(self, values: dict[int, Tensor], nodes: list[int]) -> tuple[list[int], list[Tensor]]:
         """Return what the loop is told of the parameters, and the tensors to hold meanwhile."""
         if not self.program.frontier and not nodes:
             return [], []
-        self.program.evaluate(nodes, values)
-        arguments, held = [], []
-        for index, size, inner in self.program.frontier:
-            held.append(values[index].to(self.arithmetic).contiguous())
-            arguments += [held[-1].data_ptr(), size, inner]
+        held = self.program.channels(values, nodes, torch.device("cpu"))
+        arguments = []
+        for value, (_, size, inner) in zip(held, self.program.frontier, strict=True):
+            arguments += [value.data_ptr(), size, inner]
         return arguments, held
 
     def _segment(self, steps: int, count: int) -> tuple[int, int]:
         """Return the size of a block and the number of steps whose states it holds at once."""
-        row = (self.states + 1) * self.arithmetic.itemsize
+        row = max(self.program.kept, 1) * self.arithmetic.itemsize
         room = _cache(2) * 5 // 8
         largest = BLOCK // 2 if steps <= _FEW_STEPS else BLOCK
         block = _block(count, max(_SMALLEST, min(largest, room // (row * steps) // _SMALLEST * _SMALLEST)))
         return block, max(1, min(steps, room // (row * block)))
 
 
-def kernel(key: str) -> Kernel:
-    """Return the kernel with a key, from the folder of the cache when this process has not made it.
-
-    Raises
-    ------
-    RuntimeError
-        When nobody made it.
-    """
-    found = _kernels.get(key)
-    if found is None:
-        try:
-            program = Program.from_json((cache.directory() / f"{key}.json").read_text())
-        except (OSError, ValueError) as error:
-            raise RuntimeError(
-                f"no neuron kernel has the key {key!r} here; call the neuron once in this process"
-            ) from error
-        found = _kernels.setdefault(key, Kernel(program))
-    return found
-
-
-def add(program: Program) -> str:
-    """Make the kernel of a program unless it is there, and return its key.
-
-    Raises
-    ------
-    cache.NoCompilerError
-    """
-    key = program.key
-    with _lock:
-        if key not in _kernels:
-            _kernels[key] = Kernel(program)
-            path = cache.directory() / f"{key}.json"
-            text = program.to_json().encode()
-            if not path.exists() or path.read_bytes() != text:
-                cache.write(path, text)
-    return key
-
-
-def _rows(x: Tensor) -> tuple[Tensor, int]:
+def step_rows(x: Tensor) -> tuple[Tensor, int]:
     """Return ``x`` with every time step in one piece, and the distance of two steps (0 where all are the same)."""
     if x.is_contiguous():
         return x, x.stride(0)
@@ -207,8 +149,8 @@ def _block(count: int, largest: int) -> int:
     return max(_SMALLEST, min(largest, share))
 
 
-def _threads(updates: int) -> int:
-    return torch.get_num_threads() if updates >= _SERIAL else 1
+def _threads(operations: int) -> int:
+    return torch.get_num_threads() if operations >= _SERIAL else 1
 
 
 @functools.cache

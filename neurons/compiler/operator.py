@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import Parameter
 
-from neurons.compiler.kernel import kernel
+from neurons.compiler.choice import built
+from neurons.compiler.library import kernel, program
 
 _library = torch.library.Library("step", "DEF")
 _library.define("multi_step(Tensor x, Tensor[] state, Tensor[] tensors, str key, bool keep) -> Tensor[]")
@@ -27,7 +29,7 @@ multi_step_backward = torch.ops.step.multi_step_backward.default
 
 
 def _forward(x: Tensor, state: list[Tensor], tensors: list[Tensor], key: str, keep: bool) -> list[Tensor]:
-    return kernel(key).forward(x, state, tensors, keep)
+    return kernel(key, built(x.device)).forward(x, state, tensors, keep)
 
 
 def _backward(
@@ -39,11 +41,11 @@ def _backward(
     needs: list[bool],
     key: str,
 ) -> list[Tensor]:
-    return kernel(key).backward(gradient, gradient_state, x, state, tensors, needs)
+    return kernel(key, built(x.device)).backward(gradient, gradient_state, x, state, tensors, needs)
 
 
 def _forward_fake(x: Tensor, state: list[Tensor], tensors: list[Tensor], key: str, keep: bool) -> list[Tensor]:
-    states = kernel(key).states if keep else 0
+    states = len(program(key).rest) if keep else 0
     return [x.new_empty(x.shape), *[x.new_empty(x.shape[1:]) for _ in range(states)]]
 
 
@@ -60,13 +62,38 @@ def _backward_fake(
     return [x.new_empty(x.shape), *[x.new_empty(value.shape) for value in state], *found]
 
 
+def direct(x: Tensor) -> bool:
+    """Whether nobody looks on: no dispatch mode, transform, tracer or profiler has to see the operator.
+
+    The kernels are then called at once; on small tensors the way through the dispatcher takes longer than the loop.
+    """
+    return (
+        type(x) in (Tensor, Parameter)
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and not torch.autograd._profiler_enabled()
+        and not torch.jit.is_tracing()
+    )
+
+
+def call(x: Tensor, state: list[Tensor], tensors: list[Tensor], key: str, keep: bool) -> Sequence[Tensor]:
+    """Run ``step::multi_step``, without the dispatcher where that shows to nobody."""
+    return _autograd(x, state, tensors, key, keep) if direct(x) else multi_step(x, state, tensors, key, keep)
+
+
+def _below(x: Tensor, state: list[Tensor], tensors: list[Tensor], key: str, keep: bool) -> list[Tensor]:
+    if direct(x):
+        return _forward(x, state, tensors, key, keep)
+    with torch._C._AutoDispatchBelowAutograd():
+        return multi_step(x, state, tensors, key, keep)  # type: ignore[no-any-return]
+
+
 class _MultiStep(torch.autograd.Function):
     """Saves the input, the state that came in and the parameters; the states in between are worked out anew."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, key: str, keep: bool, states: int, *rest: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        with torch._C._AutoDispatchBelowAutograd():
-            out = multi_step(x, list(rest[:states]), list(rest[states:]), key, keep)
+        out = _below(x, list(rest[:states]), list(rest[states:]), key, keep)
         ctx.save_for_backward(x, *rest)
         ctx.key, ctx.states = key, states
         ctx.set_materialize_grads(False)
@@ -78,7 +105,8 @@ class _MultiStep(torch.autograd.Function):
         x, *rest = ctx.saved_tensors
         state, tensors = rest[: ctx.states], rest[ctx.states :]
         needs = list(ctx.needs_input_grad[4 + ctx.states :])
-        back, *found = multi_step_backward(gradient, list(last), x, state, tensors, needs, ctx.key)
+        backward = _backward if direct(x) else multi_step_backward
+        back, *found = backward(gradient, list(last), x, state, tensors, needs, ctx.key)
         more = iter(found[ctx.states :])
         return back, None, None, None, *found[: ctx.states], *[next(more) if need else None for need in needs]
 
@@ -86,12 +114,12 @@ class _MultiStep(torch.autograd.Function):
 def _autograd(x: Tensor, state: list[Tensor], tensors: list[Tensor], key: str, keep: bool) -> Sequence[Tensor]:
     if torch.is_grad_enabled() and any(value.requires_grad for value in (x, *state, *tensors)):
         return list(_MultiStep.apply(x, key, keep, len(state), *state, *tensors))
-    with torch._C._AutoDispatchBelowAutograd():
-        return multi_step(x, state, tensors, key, keep)  # type: ignore[no-any-return]
+    return _below(x, state, tensors, key, keep)
 
 
-_library.impl("multi_step", _forward, "CPU")
-_library.impl("multi_step_backward", _backward, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("multi_step", _forward, _device)
+    _library.impl("multi_step_backward", _backward, _device)
 _library.impl("multi_step", _autograd, "Autograd")
 torch.library.register_fake("step::multi_step", _forward_fake, lib=_library)
 torch.library.register_fake("step::multi_step_backward", _backward_fake, lib=_library)

@@ -98,14 +98,14 @@ def _gelu(c: Call) -> str:
     if c.kwargs.get("approximate", "none") != "none":
         raise Untraceable("gelu by tanh is not known to the compiler")
     x, half, one = c.a[0], literal(0.5, c.f), literal(1, c.f)
-    return f"{x} * {half} * ({one} + erf{c.f}({x} * {literal(math.sqrt(0.5), c.f)}))"
+    return f"{x} * {half} * ({one} + step_erf{c.f}({x} * {literal(math.sqrt(0.5), c.f)}))"
 
 
 def _gelu_backward(c: Call) -> str:
     if c.kwargs.get("approximate", "none") != "none":
         raise Untraceable("gelu by tanh is not known to the compiler")
     g, x, half, one = c.a[0], c.a[1], literal(0.5, c.f), literal(1, c.f)
-    cdf = f"{half} * ({one} + erf{c.f}({x} * {literal(math.sqrt(0.5), c.f)}))"
+    cdf = f"{half} * ({one} + step_erf{c.f}({x} * {literal(math.sqrt(0.5), c.f)}))"
     pdf = f"step_exp{c.f}({x} * {x} * {literal(-0.5, c.f)}) * {literal(1 / math.sqrt(2 * math.pi), c.f)}"
     return f"{g} * ({cdf} + {x} * ({pdf}))"
 
@@ -161,10 +161,11 @@ ELEMENTWISE: dict[str, Callable[[Call], str]] = {
     "sgn": _template("({0} > 0) - ({0} < 0)"), "floor": _template("floor{f}({0})"), "ceil": _template("ceil{f}({0})"),
     "trunc": _template("trunc{f}({0})"), "frac": _template("{0} - trunc{f}({0})"), "round": _round,
     "exp": _template("step_exp{f}({0})"), "sigmoid": _template("{one} / ({one} + step_exp{f}(-{0}))"),
-    "tanh": _template("step_tanh{f}({0})"), "silu": _template("{0} / ({one} + step_exp{f}(-{0}))"),
+    "tanh": _template("step_tanh{f}({0})"), "expm1": _template("step_expm1{f}({0})"),
+    "erf": _template("step_erf{f}({0})"), "silu": _template("{0} / ({one} + step_exp{f}(-{0}))"),
     **{name: _template(name + "{f}({0})") for name in (
-        "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
-        "asinh", "acosh", "atanh", "erf", "erfc",
+        "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+        "asinh", "acosh", "atanh", "erfc",
     )},
     "atan2": _template("atan2{f}({0}, {1})"), "fmod": _template("fmod{f}({0}, {1})"),
     "remainder": _template("step_mod{f}({0}, {1})"), "floor_divide": _template("step_floor_div{f}({0}, {1})"),
@@ -248,6 +249,37 @@ static inline float step_tanhf(float x) {
   return a < 0.625f ? fmaf(p * z, x, x) : copysignf(far, x);
 }
 static inline double step_tanh(double x) { return tanh(x); }
+/* In double, where the cancellation of exp(x) - 1 costs nothing that a float would show. */
+static inline float step_expm1f(float x) {
+  const double far = step_exp((double)x) - 1.0;
+  return fabsf(x) < 1e-4f ? fmaf(0.5f * x, x, x) : (float)far;
+}
+static inline double step_expm1(double x) { return expm1(x); }
+/* Near zero the rational function of fdlibm, else the complement of Press et al., Numerical Recipes, erfcc. */
+static inline float step_erff(float x) {
+  const float a = fabsf(x), z = x * x, t = 1.0f / fmaf(0.5f, a, 1.0f);
+  float p = fmaf(z, -2.37630166566501626084e-05f, -5.77027029648944159157e-03f);
+  p = fmaf(z, p, -2.84817495755985104766e-02f);
+  p = fmaf(z, p, -3.25042107247001499370e-01f);
+  p = fmaf(z, p, 1.28379167095512558561e-01f);
+  float q = fmaf(z, -3.96022827877536812320e-06f, 1.32494738004321644526e-04f);
+  q = fmaf(z, q, 5.08130628187576562776e-03f);
+  q = fmaf(z, q, 6.50222499887672944485e-02f);
+  q = fmaf(z, q, 3.97917223959155352819e-01f);
+  q = fmaf(z, q, 1.0f);
+  float e = fmaf(t, 0.17087277f, -0.82215223f);
+  e = fmaf(t, e, 1.48851587f);
+  e = fmaf(t, e, -1.13520398f);
+  e = fmaf(t, e, 0.27886807f);
+  e = fmaf(t, e, -0.18628806f);
+  e = fmaf(t, e, 0.09678418f);
+  e = fmaf(t, e, 0.37409196f);
+  e = fmaf(t, e, 1.00002368f);
+  e = fmaf(t, e, -1.26551223f);
+  const float far = 1.0f - t * step_expf(e - z);
+  return a < 0.84375f ? fmaf(x, p / q, x) : copysignf(far, x);
+}
+static inline double step_erf(double x) { return erf(x); }
 static inline double step_mod(double a, double b) {
   const double r = fmod(a, b);
   return r != 0 && (r < 0) != (b < 0) ? r + b : r;

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from neurons.base import Neuron
 from neurons.compiler import cache
+from neurons.compiler.choice import Word, choose
 from neurons.compiler.graph import Untraceable
-from neurons.compiler.kernel import add
+from neurons.compiler.library import add, kernel
 from neurons.compiler.program import Program, make_program
 from neurons.compiler.trace import trace
 
@@ -54,10 +55,13 @@ _BY_BATCH = Plan()
 _plans: dict[Any, Plan] = {}
 
 
-def find(neuron: Neuron, shape: tuple[int, ...], dtype: torch.dtype) -> Plan:
+def find(neuron: Neuron, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Plan:
     """Return the plan for an input of one time step [B, ...]."""
+    word, reason = choose(device)
+    if word == "eager":
+        return Plan(reason=reason)
     try:
-        what = (dtype, shape[1:], _mark(neuron), tuple(neuron.state.items()))
+        what = (word, device, dtype, shape[1:], _mark(neuron), tuple(neuron.state.items()))
         # A step means the same for every batch of two or more, as a rule: one plan for all of them.
         known = _plans.get((min(shape[0], 2), what))
         if known is _BY_BATCH:
@@ -67,7 +71,7 @@ def find(neuron: Neuron, shape: tuple[int, ...], dtype: torch.dtype) -> Plan:
     if known is None:
         if len(_plans) >= _LARGEST:
             _plans.clear()
-        known = _make(neuron, shape, dtype)
+        known = _make(neuron, shape, dtype, device, word)
         if shape[0] < 2 or known.any_batch:
             _plans[min(shape[0], 2), what] = known
         else:
@@ -76,19 +80,22 @@ def find(neuron: Neuron, shape: tuple[int, ...], dtype: torch.dtype) -> Plan:
     return known
 
 
-def _make(neuron: Neuron, shape: tuple[int, ...], dtype: torch.dtype) -> Plan:
+def _make(neuron: Neuron, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, word: Word) -> Plan:
     if type(neuron).run is not Neuron.run:
-        return Plan(reason="it has a run of its own")
+        return Plan(reason=neuron.eager_reason)
     if dtype not in _ARITHMETIC:
         return Plan(reason=f"there are no kernels for {dtype}")
     names = tuple(tensor_names(neuron))
-    if any(tensor_of(neuron, name).device.type != "cpu" for name in names):
-        return Plan(reason="its parameters are not in the memory of the CPU")
+    elsewhere = [held for name in names if (held := tensor_of(neuron, name).device) != device]
+    if elsewhere:
+        return Plan(reason=f"its parameters are on {elsewhere[0]} and its input is on {device}")
     if dtype == torch.bfloat16 and any(_widens(tensor_of(neuron, name)) for name in names):
         return Plan(reason="its parameters are wider than the input, and so would be the output")
     try:
         program, any_batch = _program(neuron, names, shape, dtype)
-        return Plan(add(program), names, any_batch=any_batch)
+        key = add(program)
+        kernel(key, word)  # made now, so that what is missing on this machine is known before it is called
+        return Plan(key, names, any_batch=any_batch)
     except Untraceable as error:
         return Plan(reason=str(error))
     except (cache.NoCompilerError, OSError) as error:
@@ -162,7 +169,7 @@ def _freeze(value: Any) -> Any:
     if kind is int or kind is bool:
         return kind, value  # 1, 1.0 and True are equal to Python
     if isinstance(value, Tensor):
-        return tuple(value.shape), value.dtype, value.device.type
+        return tuple(value.shape), value.dtype, value.device
     if isinstance(value, (list, tuple)):
         return kind, tuple(_freeze(item) for item in value)
     if isinstance(value, (Mapping, set, frozenset)):

@@ -1,4 +1,4 @@
-"""What is to be known of a kernel beside its C: what torch works out before and after the loop.
+"""What is to be known of a kernel: its source for every device, and what torch works out before and after the loop.
 
 A description is plain data, kept as JSON, so that another process finds a kernel by its key alone, for instance
 when it runs a graph that ``torch.compile`` or ``torch.export`` made elsewhere.
@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from neurons.compiler import triton
 from neurons.compiler.cpu import Source, check
 from neurons.compiler.graph import Graph, Kind, Ref, Untraceable
 from neurons.compiler.trace import Trace
 
-FORMAT = 1
-"""Raised when descriptions or the arguments of the C functions change."""
+FORMAT = 2
+"""Raised when descriptions or the arguments of the functions change."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Program:
     ----------
     source : str
         C of the loops.
+    triton : str
+        Triton of the loops; empty where there is none.
+    lacking : str
+        Why there is no Triton.
     storage, arithmetic : str
         Types of the tensors and of the arithmetic.
     rest : list of float
@@ -47,9 +53,15 @@ class Program:
         Nodes that the backward loop sums over time and, when ``whole``, over all neurons.
     gradients : list of int or None
         Nodes of the gradients of ``tensors``.
+    kept : int
+        How many values of each step the backward loop in C keeps.
+    work : int
+        Operations of one update, forward.
     """
 
     source: str
+    triton: str
+    lacking: str
     storage: str
     arithmetic: str
     rest: list[float]
@@ -61,6 +73,8 @@ class Program:
     after: list[int]
     sums: list[list[Any]]
     gradients: list[int | None]
+    kept: int
+    work: int
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -83,17 +97,61 @@ class Program:
         """A hash of all of it."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
 
-    def evaluate(self, wanted: list[int], values: dict[int, Tensor]) -> None:
+    def values(self, tensors: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Return the values of the nodes of ``tensors``; reduced precision is widened."""
+        wide, narrow = getattr(torch, self.arithmetic), (torch.bfloat16, torch.float16)
+        return {
+            index: tensor.to(wide) if tensor.dtype in narrow else tensor.detach()
+            for index, tensor in zip(self.tensors, tensors, strict=True)
+        }
+
+    def channels(self, values: dict[int, Tensor], nodes: list[int], device: torch.device) -> list[Tensor]:
+        """Work out ``nodes`` and return what the loop reads, in the order of ``frontier``."""
+        self.evaluate(nodes, values, device)
+        wide = getattr(torch, self.arithmetic)
+        return [values[index].to(wide).contiguous() for index, _, _ in self.frontier]
+
+    def tensor_gradients(
+        self, sums: Sequence[Tensor], values: dict[int, Tensor], tensors: Sequence[Tensor], needs: Sequence[bool]
+    ) -> list[Tensor]:
+        """Return the gradients of those of ``tensors`` that need one.
+
+        Parameters
+        ----------
+        sums : sequence of Tensor
+            What the backward loop summed, in the order of ``sums``: one number for every piece of the neurons where
+            the sum goes over all of them, else one for every neuron.
+        values : dict of Tensor
+            Values of the nodes worked out so far.
+        tensors : sequence of Tensor
+        needs : sequence of bool
+        """
+        if not any(needs):
+            return []
+        wide = getattr(torch, self.arithmetic)
+        for (index, whole), value in zip(self.sums, sums, strict=True):
+            values[index] = value.sum().to(wide) if whole else value
+        self.evaluate(self.after, values, tensors[0].device)
+        results = []
+        for tensor, index, need in zip(tensors, self.gradients, needs, strict=True):
+            if need:
+                found = torch.zeros_like(tensor) if index is None else values[index].to(tensor.dtype)
+                results.append(found.expand(tensor.shape).clone(memory_format=torch.contiguous_format))
+        return results
+
+    def evaluate(self, wanted: list[int], values: dict[int, Tensor], device: torch.device) -> None:
         """Work out nodes in order and add them to ``values``."""
         for index in wanted:
             if index not in values:
                 op, args, kwargs, shape, dtype = self.nodes[index]
                 if op == "constant":
-                    values[index] = torch.full(shape, args[0], dtype=getattr(torch, dtype))
+                    values[index] = torch.full(shape, args[0], dtype=getattr(torch, dtype), device=device)
                 else:
                     _, name, overload = op.split(".")
                     function = getattr(getattr(torch.ops.aten, name), overload)
                     given = {key: _decode(value, values) for key, value in kwargs.items()}
+                    if any(argument.name == "device" for argument in function._schema.arguments):
+                        given["device"] = device  # what makes a tensor makes it beside the others
                     values[index] = function(*[_decode(value, values) for value in args], **given)
 
 
@@ -134,7 +192,12 @@ def make_program(trace: Trace, storage: torch.dtype, rest: list[float], shape: t
         check(graph[index])
     used = {operand for index in core_nodes for operand in graph[index].operands} | {ref.index for ref in roots}
     frontier = {index: _channels(graph[index].shape, shape) for index in sorted(used) if graph[index].kind == "static"}
-    source = Source(trace, storage, {index: size == 1 for index, (size, _) in frontier.items()}, sums)
+    singles = {index: size == 1 for index, (size, _) in frontier.items()}
+    source = Source(trace, storage, singles, sums)
+    try:
+        written, lacking = triton.Source(trace, storage, singles, sums, rest).text(), ""
+    except Untraceable as error:
+        written, lacking = "", str(error)
 
     torch_kinds: tuple[Kind, ...] = ("static", "constant")
     before = graph.live([Ref(index) for index in frontier], torch_kinds)
@@ -150,13 +213,14 @@ def make_program(trace: Trace, storage: torch.dtype, rest: list[float], shape: t
         for node in [graph[index]]
     }
     program = Program(
-        source=source.text(), storage=_name(storage), arithmetic=_name(source.dtype), rest=rest, nodes=nodes,
-        tensors=[ref.index for ref in trace.tensors],
+        source=source.text(), triton=written, lacking=lacking, storage=_name(storage),
+        arithmetic=_name(source.dtype), rest=rest, nodes=nodes, tensors=[ref.index for ref in trace.tensors],
         frontier=[[index, *channels] for index, channels in frontier.items()],
         before=[index for index in before if index not in inputs],
         between=[index for index in between if index not in inputs], after=after,
         sums=[[whole.get(index, index), full] for index, full in sums.items()],
         gradients=[None if ref is None else ref.index for ref in trace.tensor_gradients],
+        kept=len(source.kept), work=len(graph.live(trace.outputs, ("core",))),
     )  # fmt: skip
     return Program.from_json(program.to_json())  # the same whether it was made here or read
 

@@ -18,8 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 import neurons
 from neurons import compiler
 from neurons.base import Neuron, SpikingNeuron
-from neurons.compiler import cache, kernel, plan
+from neurons.compiler import cache, kernel, library, plan
+from neurons.compiler.program import Program
 from neurons.loop import run_steps
+
+TABLES = ((plan, "_plans"), (library, "_programs"), (library, "_kernels"))
+"""What a process remembers."""
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,8 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
         path = tmp_path_factory.mktemp("cache")
         patch.setenv("STEP_CACHE", str(path))
         patch.delenv("STEP_KERNELS", raising=False)
-        patch.setattr(plan, "_plans", {})
-        patch.setattr(kernel, "_kernels", {})
+        for module, table in TABLES:
+            patch.setattr(module, table, {})
         yield path
 
 
@@ -38,9 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A process that has compiled nothing and a cache that holds nothing."""
     monkeypatch.setenv("STEP_CACHE", str(tmp_path))
-    monkeypatch.setattr(plan, "_plans", {})
     monkeypatch.setattr(plan, "_warnings", [])
-    monkeypatch.setattr(kernel, "_kernels", {})
+    for module, table in TABLES:
+        monkeypatch.setattr(module, table, {})
     return tmp_path
 
 
@@ -94,7 +99,9 @@ def assert_same(neuron: Neuron, x: Tensor, state: list[Tensor] | None = None, ex
         if exact:
             assert torch.equal(value, reference)
         else:
-            torch.testing.assert_close(value, reference, rtol=relative, atol=relative)
+            # potentials in mV lose digits where they pass through zero
+            size = max(1.0, float(reference.detach().abs().max()))
+            torch.testing.assert_close(value, reference, rtol=relative, atol=relative * size)
     elementwise = 1 + len(state or [])
     for place, (gradient, reference) in enumerate(zip(gradients, gradients_too, strict=True)):
         if reference is not None:
@@ -173,7 +180,7 @@ def test_more_steps_than_one_segment_holds(monkeypatch: pytest.MonkeyPatch) -> N
         assert_same(neuron, x, [drive(2, 70, seed=1)])
     monkeypatch.setattr(kernel.Kernel, "_segment", whole)
     monkeypatch.setattr(kernel, "_cache", lambda level: 64 * 1024)  # a small processor, reached without a stand-in
-    block, length = kernel.Kernel._segment(next(iter(kernel._kernels.values())), 5000, 10_000)
+    block, length = kernel.Kernel._segment(next(iter(library._kernels.values())), 5000, 10_000)
     assert block >= 64
     assert length < 5000
     assert_same(neuron, drive(300, 1, 70))
@@ -314,7 +321,7 @@ def test_types_that_would_meet_in_a_wider_one() -> None:
 
 def test_the_operator_is_well_formed() -> None:
     neuron, x = TwoStates(5), drive(3, 2, 5).requires_grad_()
-    found = plan.find(neuron, (2, 5), torch.float32)
+    found = plan.find(neuron, (2, 5), torch.float32, CPU)
     tensors = [plan.tensor_of(neuron, name) for name in found.names]
     torch.library.opcheck(
         torch.ops.step.multi_step.default, (x, [], tensors, found.key, True),
@@ -396,10 +403,10 @@ def test_damaged_files_are_made_anew(empty: Path, monkeypatch: pytest.MonkeyPatc
         half = file.read_bytes()[: file.stat().st_size // 2]
         file.unlink()
         file.write_bytes(half)
-    for table, module in (("_plans", plan), ("_kernels", kernel)):
+    for module, table in TABLES:
         monkeypatch.setattr(module, table, {})
     assert_same(neuron, x)
-    assert kernel.Program.from_json(next((empty / "kernels").glob("*.json")).read_text()).key
+    assert Program.from_json(next((empty / "kernels").glob("*.json")).read_text()).key
 
 
 _CHILD = """
@@ -436,8 +443,9 @@ def test_processes_share_the_cache(tmp_path: Path) -> None:
 def test_a_key_is_enough_in_another_process(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     neuron, x = neurons.create("lif", tau=2.25), drive(3, 2, 9)
     expected = compiler.run(neuron, x)
-    key = plan.find(neuron, (2, 9), torch.float32).key
-    monkeypatch.setattr(kernel, "_kernels", {})
+    key = plan.find(neuron, (2, 9), torch.float32, CPU).key
+    for module, table in TABLES:
+        monkeypatch.setattr(module, table, {})
     out, last = torch.ops.step.multi_step(x, [], [], key, True)
     assert expected is not None
     assert torch.equal(out, expected[0])
