@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neurons.errors import OptionError, ShapeError
 from neurons.loop import run_fused, run_steps
-from neurons.registry import Registry, name_and_options
+from neurons.registry import NeuronRegistry, name_and_options
 from neurons.surrogate import Surrogate, as_surrogate
 
 State = dict[str, Tensor]
@@ -19,7 +19,7 @@ State = dict[str, Tensor]
 
 ResetMode = Literal["hard", "soft", "none"]
 
-neurons: Registry[Neuron] = Registry("neuron", "neurons")
+neurons = NeuronRegistry("neuron", "neurons")
 
 
 class Neuron(nn.Module, ABC):
@@ -38,12 +38,15 @@ class Neuron(nn.Module, ABC):
         What the output holds; the energy models price the layers behind it by this.
     streams : bool
         Whether ``run`` goes on from a state; False for neurons that look at all time steps at once.
+    eager_reason : str
+        Why a neuron with a ``run`` of its own is not compiled.
     """
 
     state: ClassVar[Mapping[str, float]] = {}
     conventional: ClassVar[bool] = False
     output: ClassVar[str] = "binary"
     streams: ClassVar[bool] = True
+    eager_reason: ClassVar[str] = "it has a run of its own"
 
     @abstractmethod
     def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -187,16 +190,29 @@ class NeuronFactory:
         """Whether the neuron has no time (runs with T = 1)."""
         return bool(getattr(neurons.get(self.name), "conventional", False))
 
-    def __call__(self, *, threshold_scale: float = 1.0) -> Neuron:
+    def __call__(self, *, features: int | None = None, axis: int = -1, threshold_scale: float = 1.0) -> Neuron:
         """Make one neuron.
 
-        ``threshold_scale`` multiplies the threshold where a model asks for it (the attention neurons of
-        Spikformer fire at half the threshold of the others). Neurons without a threshold have nothing to scale.
+        Parameters
+        ----------
+        features : int, optional
+            Channels of the layer, for neurons whose channels hear each other (option ``features``).
+        axis : int
+            Where the channels lie, counted from the last axis: -1 for tokens, -3 for maps (option ``axis``).
+        threshold_scale : float
+            Multiplies the threshold where a model asks for it (the attention neurons of Spikformer fire at half the
+            threshold of the others). Neurons without a threshold have nothing to scale.
         """
         options = dict(self.options)
-        parameter = neurons.options(self.name).get("threshold")
+        known = neurons.options(self.name)
+        if "features" in known and features is not None:
+            options["features"] = features
+        if "axis" in known and options.get("axis", known["axis"].default) == known["axis"].default:
+            options["axis"] = axis
+        threshold = getattr(neurons.get(self.name), "threshold_option", "threshold")
+        parameter = known.get(threshold)
         if threshold_scale != 1.0 and parameter is not None:
-            options["threshold"] = options.get("threshold", parameter.default) * threshold_scale
+            options[threshold] = options.get(threshold, parameter.default) * threshold_scale
         return neurons.create(self.name, **options)
 
     def __repr__(self) -> str:

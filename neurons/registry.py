@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import catalogue
 
 from neurons.errors import OptionError, UnknownNameError, suggest
+
+if TYPE_CHECKING:
+    from neurons.base import Neuron
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -31,19 +34,27 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, group: str) -> None:
         self.kind = kind
+        self.group = group
         self._table = catalogue.create("step", group, entry_points=True)
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorate a class or function to make it known under ``name``; a taken name is an error."""
 
         def decorate(maker: C) -> C:
-            if name in self._table and self._table.get(name).__qualname__ != maker.__qualname__:
+            if self._taken(name, maker.__qualname__):
                 raise OptionError(f"{self.kind} {name!r} is already registered; choose another name")
             maker.registered_name = name  # type: ignore[attr-defined]
             self._table.register(name, func=maker)
             return maker
 
         return decorate
+
+    def _taken(self, name: str, maker: str) -> bool:
+        """Whether another maker has the name; one of the same name is the same one, defined anew."""
+        if catalogue.check_exists("step", self.group, name):
+            return bool(catalogue._get(["step", self.group, name]).__qualname__ != maker)
+        # Entry points are compared and not loaded: the one that is being loaded registers itself right now.
+        return any(e.name == name and e.value.partition(":")[2] != maker for e in self._table._get_entry_points())
 
     def names(self) -> list[str]:
         """Return all known names, sorted."""
@@ -71,12 +82,59 @@ class Registry(Generic[T]):
         known = self.options(name)
         for option in options:
             if option not in known:
-                raise OptionError(f"{self.kind} {name!r} has no option {option!r}{suggest(option, known)}")
+                raise OptionError(self.no_option(name, option))
         return maker(*args, **options)
+
+    def no_option(self, name: str, option: str) -> str:
+        """Return the message that ``name`` has no such option, with the nearest ones."""
+        return f"{self.kind} {name!r} has no option {option!r}{suggest(option, self.options(name))}"
 
     def describe(self, name: str) -> str:
         """Return the one-line description of ``name``: the first line of its docstring."""
         return (inspect.getdoc(self.get(name)) or "").strip().split("\n")[0]
+
+
+class NeuronRegistry(Registry["Neuron"]):
+    """The registry of neurons, which knows those of other libraries too.
+
+    ``library:Class`` is any neuron class of that library, and a neuron that another library has as well takes one
+    option more, ``backend``; see :mod:`neurons.adapters`.
+    """
+
+    def get(self, name: str) -> Callable[..., Neuron]:
+        """Return what stands behind ``name``, or behind ``library:Class``."""
+        if ":" in name and name not in self._table:
+            from neurons import adapters
+
+            return adapters.neuron_class(name)
+        return super().get(name)
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """Return the options that ``name`` takes, ``backend`` among them where it can run elsewhere."""
+        from neurons import adapters
+
+        found = super().options(name)
+        others = adapters.backends(name)
+        if others:
+            words = Literal.__getitem__((adapters.NATIVE, *others))  # type: ignore[attr-defined]
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            found["backend"] = inspect.Parameter("backend", keyword, default=adapters.NATIVE, annotation=words)
+        return found
+
+    def create(self, name: str, /, *args: Any, backend: str | None = None, **options: Any) -> Neuron:
+        """Make the neuron ``name``, run by ``backend`` where it says so."""
+        from neurons import adapters
+
+        if backend is None or (backend == adapters.NATIVE and adapters.backends(name)):
+            return super().create(name, *args, **options)
+        self.get(name)
+        return adapters.ported(name, backend, lambda: super(NeuronRegistry, self).create(name, *args, **options))
+
+    def no_option(self, name: str, option: str) -> str:
+        """Return the message that ``name`` has no such option; one without a counterpart runs native only."""
+        from neurons import adapters
+
+        return adapters.no_backend(name) if option == "backend" else super().no_option(name, option)
 
 
 def options_of(maker: Callable[..., Any]) -> dict[str, inspect.Parameter]:

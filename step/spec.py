@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 import encoders
 import neurons
 from benchmarks import datasets, protocols
+from neurons.adapters.options import LIBRARY_DEFAULT
 from neurons.errors import OptionError, StepError, suggest
-from neurons.registry import Registry, name_and_options, options_of
+from neurons.registry import Registry, name_and_options
 from neurons.surrogate import surrogates
 from step import learners, models
 
@@ -80,8 +81,18 @@ class Spec(BaseModel):
     def _conventional(self) -> Self:
         if getattr(neurons.neurons.get(self.neuron["name"]), "conventional", False):
             object.__setattr__(self, "encoder", normalise("encoder", {"name": "direct", "T": 1}))
+        self._same_steps()
         object.__setattr__(self, "code", _plugin_code(self))
         return self
+
+    def _same_steps(self) -> None:
+        """Give a neuron that is made for a number of time steps that of the encoder."""
+        option = neurons.neurons.options(self.neuron["name"]).get("T")
+        if option is None or self.neuron["T"] == self.T:
+            return
+        if self.neuron["T"] != option.default:
+            raise SpecError("neuron.T", f"{self.neuron['T']} time steps, where the encoder has {self.T}; leave it out")
+        object.__setattr__(self, "neuron", normalise("neuron", {**self.neuron, "T": self.T}))
 
     @property
     def T(self) -> int:
@@ -137,7 +148,7 @@ def normalise(kind: str, value: Any) -> Component:
         maker = _REGISTRIES[kind].get(name)
     except StepError as error:
         raise SpecError(kind, str(error)) from None
-    checker = _checker(kind, maker)
+    checker = _checker(kind, name, maker)
     try:
         options = checker(**given)
     except ValidationError as error:
@@ -145,13 +156,13 @@ def normalise(kind: str, value: Any) -> Component:
         key = str(first["loc"][0]) if first["loc"] else ""
         path = ".".join([kind, *(str(part) for part in first["loc"] if isinstance(part, str) and "[" not in part)])
         if first["type"] == "extra_forbidden":
-            known = checker.model_fields
-            raise SpecError(path, f"{kind} {name!r} has no option {key!r}{suggest(key, known)}") from None
+            message = f"{kind} {name!r} has no option {key!r}{suggest(key, checker.model_fields)}"
+            raise SpecError(path, _REGISTRIES[kind].no_option(name, key) if kind == "neuron" else message) from None
         if first["type"] == "missing":
             raise SpecError(kind, f"{kind} {name!r} needs {key!r}: write {{name: {name}, {key}: ...}}") from None
         raise SpecError(path, first["msg"].removeprefix("Value error, ")) from None
     filled = {field: getattr(options, field) for field in checker.model_fields}
-    if "surrogate" in filled and kind == "neuron":
+    if kind == "neuron" and filled.get("surrogate", LIBRARY_DEFAULT) != LIBRARY_DEFAULT:
         try:
             filled["surrogate"] = normalise("surrogate", filled["surrogate"])
         except SpecError as error:
@@ -162,7 +173,7 @@ def normalise(kind: str, value: Any) -> Component:
     return {"name": name, **filled}
 
 
-def _checker(kind: str, maker: Any) -> type[BaseModel]:
+def _checker(kind: str, name: str, maker: Any) -> type[BaseModel]:
     """Return a pydantic model of the options: the component's own config, or one made of its signature."""
     config = getattr(maker, "Config", None)
     if config is not None:
@@ -170,14 +181,14 @@ def _checker(kind: str, maker: Any) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     if kind == "encoder":
         fields["T"] = (int, Field(ge=1))
-    for name, parameter in options_of(maker).items():
-        if kind == "dataset" and name == "root":
+    for option, parameter in _REGISTRIES[kind].options(name).items():
+        if kind == "dataset" and option == "root":
             continue
         required = parameter.default is inspect.Parameter.empty
         annotation = parameter.annotation
         if annotation is inspect.Parameter.empty:  # a plugin need not annotate: the default tells the type
             annotation = Any if required or parameter.default is None else type(parameter.default)
-        fields[name] = (annotation, ... if required else parameter.default)
+        fields[option] = (annotation, ... if required else parameter.default)
     settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     return create_model(f"{kind}_options", __config__=settings, **fields)
 
