@@ -6,13 +6,20 @@
 torch.Size([4, 1, 3])
 """
 
-from neurons import spike_codes, surrogate_bells, surrogate_one_sided, surrogate_waves  # noqa: F401  (they register)
+from neurons import (  # noqa: F401  (they register)
+    spike_codes,
+    surrogate_bells,
+    surrogate_one_sided,
+    surrogate_stochastic,
+    surrogate_waves,
+)
 from neurons.adaptive import ALIF
 from neurons.base import Neuron, NeuronFactory, SpikingNeuron, State, factory, neurons
 from neurons.biophysical import ConductanceLIF, HodgkinHuxley, Izhikevich
 from neurons.compartments import TCLIF
 from neurons.conventional import GELU, QuantisedReLU, ReLU
 from neurons.cost import update_cost
+from neurons.experts import HDLIF
 from neurons.gated import CLIF, GLIF
 from neurons.integer import IntegerLIF, NormalisedIntegerLIF, SpikeFiringApproximationLIF, SpikingBrain, TernaryLIF
 from neurons.integrate_and_fire import IF, LIF, PLIF
@@ -29,7 +36,7 @@ names = neurons.names
 describe = neurons.describe
 
 __all__ = [
-    "ALIF", "CLIF", "CUBA", "EIF", "GELU", "GLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF", "Alpha",
+    "ALIF", "CLIF", "CUBA", "EIF", "GELU", "GLIF", "HDLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF", "Alpha",
     "ConductanceLIF", "DenseRecurrentLIF", "HarmonicResonateAndFire", "HodgkinHuxley", "IntegerLIF",
     "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "Neuron",
     "NeuronFactory", "NormalisedIntegerLIF", "QuantisedReLU", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurons.base import SpikingNeuron, State, neurons
+from neurons.base import SpikingNeuron, neurons
 from neurons.checks import count, positive
 from neurons.errors import OptionError
 from neurons.surrogate import Arctan, Surrogate
@@ -94,10 +94,7 @@ class Izhikevich(_Membrane):
         self.dt, self.steps, self.gain = dt, int(steps), gain
         self.threshold = v_peak
         self.v_floor = v_floor
-
-    def resting_state(self, x: Tensor) -> State:
-        v = torch.full_like(x[0], self.state["v"])
-        return {"v": v, "u": torch.full_like(v, self.b * self.state["v"])}
+        self.state = {"v": -65.0, "u": b * -65.0}  # type: ignore[misc]
 
     def step(self, x: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         current = self.gain * x + 140 - u
@@ -268,10 +265,7 @@ class ConductanceLIF(_Membrane):
         self.theta_start, self.theta_plus, self.refractory = theta_start, theta_plus, refractory
         self.dt, self.gain = dt, gain
         self.threshold = v_threshold
-
-    def resting_state(self, x: Tensor) -> State:
-        start = {**self.state, "v": self.v_rest, "theta": self.theta_start}
-        return {name: torch.full_like(x[0], value) for name, value in start.items()}
+        self.state = {**self.state, "v": v_rest, "theta": theta_start}  # type: ignore[misc]
 
     def step(  # type: ignore[override]
         self, x: Tensor, v: Tensor, g_e: Tensor, g_i: Tensor, theta: Tensor, wait: Tensor

@@ -54,14 +54,16 @@ class RecurrentLIF(SpikingNeuron):
 class DenseRecurrentLIF(SpikingNeuron):
     """LIF layer that hears itself (dense): i = x + W s; h = v + (i - v) / tau; s' = H(h - threshold); v = reset(h, s').
 
-    s are the spikes of the step before; W [features, features] is learned, mixes the last axis of [T, B, ..., features]
-    and starts as the weight of ``nn.Linear`` does, uniform in +-1 / sqrt(features). Source: dense recurrence of
+    s are the spikes of the step before; W [features, features] is learned, mixes the channels of each position and
+    starts as the weight of ``nn.Linear`` does, uniform in +-1 / sqrt(features). Source: dense recurrence of
     snnTorch's ``RLeaky`` (Eshraghian et al., Proc. IEEE 2023), without its bias, with the LIF of this package.
 
     Parameters
     ----------
     features : int
-        Length of the last axis.
+        Number of channels.
+    axis : int
+        Axis of the channels, counted from the last.
     tau : float
         Membrane time constant in time steps, greater than 1.
     **options
@@ -70,21 +72,24 @@ class DenseRecurrentLIF(SpikingNeuron):
 
     state = {"v": 0.0, "s": 0.0}
 
-    def __init__(self, features: int = 64, *, tau: float = 2.0, **options: Any) -> None:
+    def __init__(self, features: int = 64, *, axis: int = -1, tau: float = 2.0, **options: Any) -> None:
         super().__init__(**options)
         count("dense-recurrent-lif", features=features)
         time_constant("dense-recurrent-lif", tau=tau)
         self.features = features
+        self.axis = axis
         self.tau = tau
         bound = 1 / math.sqrt(features)
         self.weight = nn.Parameter(torch.empty(features, features).uniform_(-bound, bound))
 
     def step(self, x: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        if x.shape[-1] != self.features:
+        if x.dim() < 1 - self.axis or x.shape[self.axis] != self.features:
             raise ShapeError(
-                f"dense-recurrent-lif was made for {self.features} features, not {x.shape[-1]}; set its option features"
+                f"dense-recurrent-lif was made for {self.features} channels on axis {self.axis}, not for one step of "
+                f"{list(x.shape)}; set its options features and axis"
             )
-        h = v + (x + functional.linear(s, self.weight) - v) / self.tau
+        heard = functional.linear(s.movedim(self.axis, -1), self.weight).movedim(-1, self.axis)
+        h = v + (x + heard - v) / self.tau
         s = self.spike(h - self.threshold)
         return s, self.reset(h, s), s
 
@@ -94,4 +99,4 @@ class DenseRecurrentLIF(SpikingNeuron):
         return counted | {"add": counted["add"] + self.features}
 
     def extra_repr(self) -> str:
-        return f"features={self.features}, tau={self.tau}, {super().extra_repr()}"
+        return f"features={self.features}, axis={self.axis}, tau={self.tau}, {super().extra_repr()}"

@@ -241,7 +241,7 @@ def test_dense_recurrent_lif_mixes_its_features() -> None:
         s = [float(value >= 1.0) for value in v]
         v = [value * (1 - spike) for value, spike in zip(v, s, strict=True)]
         assert out[t, 1].tolist() == s
-    with pytest.raises(ShapeError, match="made for 3 features, not 5"):
+    with pytest.raises(ShapeError, match="made for 3 channels on axis -1"):
         neuron(torch.ones(2, 1, 5))
 
 

@@ -212,3 +212,21 @@ def test_sparse_fast_sigmoid_is_active_around_the_threshold_as_in_the_paper() ->
     assert surrogate.derivative(torch.tensor([-2.5, -1.0, 0.0, 1.0, 2.5])).gt(0).tolist() == [
         False, True, True, True, False,
     ]  # fmt: skip
+
+
+def test_stochastic_noise_is_spread_as_in_snntorch_and_the_same_every_time() -> None:
+    module = importlib.import_module("snntorch.surrogate")
+    u = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
+    surrogate = surrogates.create("stochastic", mean=0.1, variance=0.4)
+    ours, leaf = surrogate.derivative(u), u.clone().requires_grad_()
+    module.SSO(mean=0.1, variance=0.4)(leaf).sum().backward()
+    assert torch.equal(surrogate.derivative(u), ours)
+    assert (ours[u >= 0] == 1).all()
+    below, theirs = ours[u < 0], leaf.grad[u < 0]
+    for found in (below, theirs):  # uniform in 0.4 (r - 0.4)
+        assert found.min() == pytest.approx(-0.16, abs=1e-3)
+        assert found.max() == pytest.approx(0.24, abs=1e-3)
+        quantiles = torch.quantile(found, torch.tensor([0.1, 0.5, 0.9]))
+        torch.testing.assert_close(quantiles, torch.tensor([-0.12, 0.04, 0.20]), rtol=0, atol=3e-3)
+    near, shifted = below[:-1] - below.mean(), below[1:] - below.mean()
+    assert abs(float((near * shifted).mean() / below.var())) < 0.02  # no sample tells the next

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from neurons import NeuronFactory
 from neurons.errors import OptionError
-from step.models.transformer.layers import LinearNorm
+from step.models.layers import LinearNorm
 from step.models.transformer.residual import Residual
 
 Order = Literal["auto", "scores", "context"]
@@ -65,12 +65,13 @@ class SpikingSelfAttention(nn.Module):
         if dim % heads:
             raise OptionError(f"dim must be a multiple of heads, and {dim} is not one of {heads}")
         self.heads, self.scale, self.order = heads, scale, order
-        self.before = neuron() if residual == "membrane" else nn.Identity()
-        self.query = nn.Sequential(LinearNorm(dim, dim), neuron())
-        self.key = nn.Sequential(LinearNorm(dim, dim), neuron())
-        self.value = nn.Sequential(LinearNorm(dim, dim), neuron())
-        self.neuron = neuron(threshold_scale=0.5)
-        self.project = nn.Sequential(LinearNorm(dim, dim), *([neuron()] if residual == "spike" else []))
+        self.before = neuron(features=dim) if residual == "membrane" else nn.Identity()
+        self.query = nn.Sequential(LinearNorm(dim, dim), neuron(features=dim))
+        self.key = nn.Sequential(LinearNorm(dim, dim), neuron(features=dim))
+        self.value = nn.Sequential(LinearNorm(dim, dim), neuron(features=dim))
+        self.neuron = neuron(features=dim, threshold_scale=0.5)
+        after = [neuron(features=dim)] if residual == "spike" else []
+        self.project = nn.Sequential(LinearNorm(dim, dim), *after)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.before(x)

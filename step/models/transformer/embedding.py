@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from neurons import NeuronFactory
 from neurons.errors import OptionError
-from step.models.transformer.layers import ConvNorm, MaxPool
+from step.models.layers import ConvNorm, MaxPool
 
 
 class SpikingPatchSplitting(nn.Module):
@@ -35,8 +35,9 @@ class SpikingPatchSplitting(nn.Module):
         widths = [channels, dim // 8, dim // 4, dim // 2, dim]
         self.stages = nn.ModuleList()
         for inputs, outputs, halve in zip(widths, widths[1:], halves, strict=False):
-            self.stages.append(nn.Sequential(ConvNorm(inputs, outputs), neuron(), *([MaxPool()] if halve else [])))
-        self.position = nn.Sequential(ConvNorm(dim, dim), neuron())
+            layers = [ConvNorm(inputs, outputs), neuron(features=outputs, axis=-3)]
+            self.stages.append(nn.Sequential(*layers, *([MaxPool()] if halve else [])))
+        self.position = nn.Sequential(ConvNorm(dim, dim), neuron(features=dim, axis=-3))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [T, B, C, H, W] to maps [T, B, dim, H', W']."""

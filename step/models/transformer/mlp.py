@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import nn
 
 from neurons import NeuronFactory
-from step.models.transformer.layers import LinearNorm
+from step.models.layers import LinearNorm
 from step.models.transformer.residual import Residual, branch
 
 
@@ -16,4 +14,4 @@ def mlp(dim: int, hidden: int, neuron: NeuronFactory, residual: Residual = "spik
 
     Spike residual: neuron(norm(W2 neuron(norm(W1 x)))); membrane residual: norm(W2 neuron(norm(W1 neuron(x)))).
     """
-    return branch([partial(LinearNorm, dim, hidden), partial(LinearNorm, hidden, dim)], neuron, residual)
+    return branch(LinearNorm, [dim, hidden, dim], neuron, residual)

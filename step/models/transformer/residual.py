@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -14,11 +15,24 @@ Residual = Literal["spike", "membrane"]
 ``"membrane"``: branches begin with a neuron, the stream is real-valued."""
 
 
-def branch(layers: list[Callable[[], nn.Module]], neuron: NeuronFactory, residual: Residual) -> nn.Sequential:
-    """Chain layers with a neuron after (spike residual) or before (membrane residual) each of them."""
+def branch(
+    layer: Callable[[int, int], nn.Module], widths: Sequence[int], neuron: NeuronFactory, residual: Residual
+) -> nn.Sequential:
+    """Chain layers on tokens with a neuron after (spike residual) or before (membrane residual) each of them.
+
+    Parameters
+    ----------
+    layer : callable
+        Makes a layer of so many inputs and outputs.
+    widths : sequence of int
+        Channels before, between and after the layers.
+    """
     modules: list[nn.Module] = []
-    for layer in layers:
-        modules += [layer(), neuron()] if residual == "spike" else [neuron(), layer()]
+    for inputs, outputs in pairwise(widths):
+        if residual == "spike":
+            modules += [layer(inputs, outputs), neuron(features=outputs)]
+        else:
+            modules += [neuron(features=inputs), layer(inputs, outputs)]
     return nn.Sequential(*modules)
 
 

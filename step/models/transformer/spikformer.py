@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from neurons import NeuronFactory
 from neurons.errors import ShapeError
 from step.models.base import Network, NetworkConfig, models
+from step.models.layers import initialise
 from step.models.transformer.attention import Order, SpikingSelfAttention
 from step.models.transformer.embedding import SpikingPatchSplitting, pool_stages, to_tokens
-from step.models.transformer.layers import initialise
 from step.models.transformer.mlp import mlp
 from step.models.transformer.residual import Block
 
