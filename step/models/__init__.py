@@ -5,6 +5,8 @@
 """
 
 from step.models.base import Network, NetworkConfig, NetworkState, create, models
+from step.models.cnn import CNN
+from step.models.mlp import MLP
 from step.models.transformer.spikformer import Spikformer
 
 register = models.register
@@ -12,5 +14,6 @@ names = models.names
 describe = models.describe
 
 __all__ = [
-    "Network", "NetworkConfig", "NetworkState", "Spikformer", "create", "describe", "models", "names", "register",
+    "CNN", "MLP", "Network", "NetworkConfig", "NetworkState", "Spikformer", "create", "describe", "models", "names",
+    "register",
 ]  # fmt: skip
