@@ -7,12 +7,13 @@ import importlib.util
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 from neurons.errors import OptionError, StepError
 
 
-def load_plugin(path: Path) -> None:
-    """Run a plugin file once.
+def load_plugin(path: Path) -> ModuleType:
+    """Run a plugin file once and return it as a module.
 
     Raises
     ------
@@ -25,7 +26,7 @@ def load_plugin(path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     name = f"step_plugin_{digest[:12]}"
     if name in sys.modules:
-        return
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise OptionError(f"plugin {path} is not a Python file")
@@ -41,6 +42,7 @@ def load_plugin(path: Path) -> None:
         del sys.modules[name]
         line = next((f.lineno for f in _frames(error) if f.filename == str(path)), getattr(error, "lineno", "?"))
         raise OptionError(f"plugin {path}, line {line}: {type(error).__name__}: {error}") from None
+    return module
 
 
 def _frames(error: Exception) -> list[traceback.FrameSummary]:

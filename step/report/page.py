@@ -33,8 +33,6 @@ def build_page(data: ReportData) -> str:
     OptionError, ShapeError
         When the data do not fit together; see :meth:`ReportData.check`.
     """
-    from plotly.offline import get_plotlyjs
-
     data.check()
     sheet = Sheet(data)
     parts = sections(sheet)
@@ -52,15 +50,22 @@ def build_page(data: ReportData) -> str:
             for number, part in enumerate(parts)
         ],
     )
+    return document(data.title, body, sheet.figures)
+
+
+def document(title: str, body: Markup, figures: Mapping[str, Any]) -> str:
+    """Return a self-contained page: its style, the script that draws its figures, and plotly."""
+    from plotly.offline import get_plotlyjs
+
     head = join(
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", data.title),
+        element("title", title),
         element("style", Markup(STYLE)),
     )
     scripts = join(
-        element("script", Markup(figures_json(sheet.figures)), type="application/json", id="figures"),
+        element("script", Markup(figures_json(figures)), type="application/json", id="figures"),
         element("script", Markup(get_plotlyjs()), id="plotly"),
         element("script", Markup(SCRIPT)),
     )
