@@ -1,18 +1,16 @@
-"""Time one leaky integrate-and-fire layer: compiled, eager, SpikingJelly and snnTorch.
+"""Time one neuron layer: STEP's fused loop beside the eager loop, ``torch.compile`` and other libraries.
 
-Everybody gets the same float32 input, uniform on [0, 1), and as far as the interface allows the same neuron:
-v <- v / 2 + x, a spike where v >= 1, then v <- v - 1; arctangent surrogate. snnTorch resets one step late. There is
-no linear layer: only the neuron is timed. Spikes and gradients are compared first, and no time is shown for a neuron
-that computes something else. The implementations take turns, so that what else the machine does meets all of them.
+Everybody gets the same float32 input, uniform on [0, 2), as far as the library allows the same neuron, and a random
+gradient for the backward pass. There is no linear layer: only the neuron is timed. What claims to be the same neuron
+is compared with the eager loop first, and no time is shown for one that computes something else. All take turns, so
+that what else the machine does meets all of them.
 
-    python -m benchmarks.speed.neurons
-    python -m benchmarks.speed.neurons --shape 4,64,16384 --seconds 10 --threads 2
+The floor is measured in the same turns: a copy of the input (what a forward pass must read and write), and that copy
+and a sum of two such tensors into a third (what forward and backward must), all in memory that is already there.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,226 +19,208 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurons import SpikingNeuron, compiler
-from neurons.errors import StepError
-from neurons.loop import run_steps
+from benchmarks.speed.layers import CONTESTANTS, NEURONS, SLOW, Contestant
+from benchmarks.speed.turns import in_turns
+from neurons.errors import OptionError, StepError, suggest
 
 SHAPES = ((4, 64, 16384), (16, 32, 4096), (100, 16, 1024), (500, 16, 512))
-BETA = 0.5
-ALPHA = 2.0
-
-Forward = Callable[[Tensor], Tensor]
-
-
-class Leaky(SpikingNeuron):
-    """h = v / 2 + x; s = H(h - 1); v = h - s."""
-
-    state = {"v": 0.0}
-
-    def __init__(self) -> None:
-        super().__init__(reset="soft", detach_reset=False, surrogate={"name": "arctan", "alpha": ALPHA})
-
-    def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        h = BETA * v + x
-        s = self.spike(h - self.threshold)
-        return s, self.reset(h, s)
-
-
-def compiled() -> Forward:
-    """The fused loop of the neuron compiler."""
-    neuron = Leaky()
-
-    def forward(x: Tensor) -> Tensor:
-        found = compiler.run(neuron, x, keep=False)
-        if found is None:
-            raise StepError(f"the neuron does not compile: {compiler.why_not(neuron, x)}")
-        return found[0]
-
-    return forward
-
-
-def eager() -> Forward:
-    """The loop over ``step`` in torch, which is the reference."""
-    neuron = Leaky()
-    return lambda x: run_steps(neuron.step, x, [torch.zeros_like(x[0])])[0]
-
-
-def spikingjelly() -> Forward:
-    """LIFNode over all steps at once."""
-    from spikingjelly.activation_based import functional, neuron, surrogate
-
-    node = neuron.LIFNode(
-        tau=1 / (1 - BETA), decay_input=False, v_reset=None, surrogate_function=surrogate.ATan(ALPHA), step_mode="m"
-    )
-
-    def forward(x: Tensor) -> Tensor:
-        functional.reset_net(node)
-        return node(x)  # type: ignore[no-any-return]
-
-    return forward
-
-
-def snntorch() -> Forward:
-    """Leaky in the loop of its documentation; it resets one step late."""
-    import snntorch
-    from snntorch import surrogate
-
-    node = snntorch.Leaky(beta=BETA, spike_grad=surrogate.atan(ALPHA))
-
-    def forward(x: Tensor) -> Tensor:
-        memory, out = node.reset_mem(), []
-        for step in x:
-            spikes, memory = node(step, memory)
-            out.append(spikes)
-        return torch.stack(out)
-
-    return forward
-
-
-IMPLEMENTATIONS: dict[str, Callable[[], Forward]] = {
-    "compiled": compiled, "eager": eager, "spikingjelly": spikingjelly, "snntorch": snntorch,
-}  # fmt: skip
-DIFFERENT = {"snntorch"}
-"""Those that cannot be given the same neuron."""
+"""[T, B, N] that are timed when none is given."""
+OURS = "step, fused"
+REFERENCE = "step, eager"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One implementation at one shape.
+    """One implementation at one shape; times are medians over the turns, in milliseconds.
 
-    Medians and best times in ms, MiB kept for the backward pass, share of the copy bandwidth. Where other work keeps
-    the cores busy, the best times still say something.
+    Attributes
+    ----------
+    neuron, name : str
+    shape : tuple of int
+        [T, B, N].
+    differs : str
+        What it computes otherwise than the others; empty when it is the same neuron.
+    forward, both : float
+        Forward without gradient, and forward with backward.
+    best_forward, best_both : float
+        The shortest turn: where other work keeps the cores busy, it still says something.
+    held : float
+        MiB kept for the backward pass, the input included.
+    first : float
+        Seconds of the first forward and backward pass: compilation, or a look into the cache.
+    copy : float
+        Measured bandwidth of a copy of the input, in GB/s, reads and writes counted.
+    floor_forward, floor_both : float
+        How many times the floor the median takes.
     """
 
-    shape: tuple[int, ...]
+    neuron: str
     name: str
+    shape: tuple[int, ...]
+    differs: str
     forward: float
     both: float
     best_forward: float
     best_both: float
     held: float
-    share_forward: float
-    share_both: float
+    first: float
+    copy: float
+    floor_forward: float
+    floor_both: float
 
 
-def measure(shape: tuple[int, int, int], seconds: float, names: Sequence[str]) -> list[Row]:
-    """Time the implementations in turns for about ``seconds`` seconds.
+def chosen(names: Sequence[str] | None, known: Sequence[str], what: str, usual: Sequence[str]) -> list[str]:
+    """Return what was asked for, or the usual; an unknown name is an error."""
+    for name in names or ():
+        if name not in known:
+            raise OptionError(f"there is no {what} {name!r} to time{suggest(name, known)}")
+    return list(names or usual)
+
+
+def contestants(kind: str, names: Sequence[str] | None = None) -> dict[str, Contestant]:
+    """Return those that have the neuron ``kind`` here, the eager loop always among them."""
+    usual = [name for name in CONTESTANTS if name not in SLOW]
+    wanted = chosen(names, list(CONTESTANTS), "implementation", usual)
+    found = {}
+    for name, make in CONTESTANTS.items():
+        if name in wanted or name == REFERENCE:
+            made = make(kind)
+            if made is not None:
+                found[name] = made
+    return found
+
+
+def measure(
+    kind: str,
+    shape: tuple[int, ...],
+    names: Sequence[str] | None = None,
+    *,
+    seconds: float = 5.0,
+    device: str = "cpu",
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[Row]:
+    """Time the implementations of one neuron at one shape.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``NEURONS``.
+    shape : tuple of int
+        [T, B, N].
+    names : sequence of str, optional
+        Implementations; all that are quick to start when left out.
+    seconds : float
+        About how long all turns together take.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    progress : callable
+        Told what is going on.
 
     Raises
     ------
+    OptionError
+        An unknown neuron or implementation, or a shape that is none.
     StepError
         When an implementation of the same neuron gives other spikes or gradients than the eager loop.
     """
-    torch.manual_seed(0)
-    x = torch.rand(shape)
-    gradient = torch.rand(shape)
-    leaf = x.clone().requires_grad_()
-    target = torch.empty_like(x)
-    forwards = {name: IMPLEMENTATIONS[name]() for name in names}
+    chosen([kind], list(NEURONS), "neuron", ())
+    if len(shape) != 3 or min(shape) < 1:
+        raise OptionError(f"a shape is T,B,N, three whole numbers of at least 1, not {shape}")
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(shape, generator=generator) * 2).to(device)
+    gradient = torch.rand(shape, generator=generator).to(device)
+    runs = {name: _Run(each, x, gradient) for name, each in contestants(kind, names).items()}
+    first, held = {}, {}
+    for name, run in runs.items():
+        progress(f"{kind} {shape}: first call of {name}")
+        start = time.perf_counter()
+        run.train()
+        _wait(device)
+        first[name] = time.perf_counter() - start
+        held[name] = run.held()
+    progress(f"{kind} {shape}: comparing")
+    _compare(kind, runs)
+    progress(f"{kind} {shape}: timing {len(runs)} implementations in turns")
+    spikes, back = torch.empty_like(x), torch.empty_like(x)
 
-    def infer(forward: Forward) -> None:
-        with torch.no_grad():
-            forward(x)
+    def floor_both() -> None:
+        spikes.copy_(x)
+        torch.add(x, gradient, out=back)
 
-    def train(forward: Forward) -> None:
-        leaf.grad = None
-        forward(leaf).backward(gradient)  # type: ignore[no-untyped-call]
-
-    _compare(forwards, leaf, gradient)
-    held = {name: _held(forward, leaf) for name, forward in forwards.items()}
-    times: dict[tuple[str, str], list[float]] = {("copy", ""): []}
-    tasks: dict[tuple[str, str], Callable[[], object]] = {("copy", ""): lambda: target.copy_(x)}
-    for name, forward in forwards.items():
-        tasks[name, "forward"] = lambda forward=forward: infer(forward)  # type: ignore[misc]
-        tasks[name, "both"] = lambda forward=forward: train(forward)  # type: ignore[misc]
-    deadline = time.perf_counter() + seconds
-    rounds = 0
-    while rounds < 5 or time.perf_counter() < deadline:
-        rounds += 1
-        for key, task in tasks.items():
-            task()  # brings caches and threads back to this task
-            start = time.perf_counter()
-            task()
-            times.setdefault(key, []).append(time.perf_counter() - start)
+    tasks: dict[tuple[str, str], Callable[[], object]] = {
+        ("floor", "forward"): lambda: spikes.copy_(x),
+        ("floor", "both"): floor_both,
+    }
+    for name, run in runs.items():
+        tasks[name, "forward"], tasks[name, "both"] = run.infer, run.train
+    times = in_turns(tasks, seconds, synchronise=lambda: _wait(device))
     middle = {key: statistics.median(values) for key, values in times.items()}
-    size = x.numel() * x.itemsize
-    copy = 2 * size / middle["copy", ""]
+    copy = 2 * x.numel() * x.itemsize / middle["floor", "forward"] / 1e9
     return [
         Row(
-            shape, name, middle[name, "forward"] * 1e3, middle[name, "both"] * 1e3,
-            min(times[name, "forward"]) * 1e3, min(times[name, "both"]) * 1e3, held[name] / 2**20,
-            2 * size / middle[name, "forward"] / copy, 5 * size / middle[name, "both"] / copy,
+            kind, name, tuple(shape), runs[name].contestant.differs,
+            middle[name, "forward"] * 1e3, middle[name, "both"] * 1e3,
+            min(times[name, "forward"]) * 1e3, min(times[name, "both"]) * 1e3,
+            held[name] / 2**20, first[name], copy,
+            middle[name, "forward"] / middle["floor", "forward"], middle[name, "both"] / middle["floor", "both"],
         )
-        for name in forwards
+        for name in sorted(runs, key=lambda name: name != OURS)
     ]  # fmt: skip
 
 
-def _compare(forwards: dict[str, Forward], leaf: Tensor, gradient: Tensor) -> None:
-    reference = None
-    for name in sorted(forwards, key=lambda name: name != "eager"):
-        out = forwards[name](leaf)
-        (found,) = torch.autograd.grad(out, leaf, gradient)
-        if reference is None:
-            reference = out.detach(), found
-        elif name not in DIFFERENT:
-            same = torch.equal(out, reference[0]) and torch.allclose(found, reference[1], rtol=1e-5, atol=1e-6)
-            if not same:
-                raise StepError(f"{name} computes another neuron than the eager loop; its time would mean nothing")
+class _Run:
+    """One implementation with its input."""
+
+    def __init__(self, contestant: Contestant, x: Tensor, gradient: Tensor) -> None:
+        self.contestant = contestant
+        self.x = contestant.arrange(x)
+        self.leaf = self.x.clone().requires_grad_()
+        self.gradient = gradient if self.x.shape == gradient.shape else contestant.arrange(gradient)
+        for value in contestant.parameters:
+            value.data = value.data.to(x.device)
+
+    def infer(self) -> None:
+        with torch.no_grad():
+            self.contestant.forward(self.x)
+
+    def train(self) -> None:
+        self.leaf.grad = None
+        for value in self.contestant.parameters:
+            value.grad = None
+        self.contestant.forward(self.leaf).backward(self.gradient)  # type: ignore[no-untyped-call]
+
+    def results(self) -> list[Tensor]:
+        """Return spikes and all gradients."""
+        out = self.contestant.forward(self.leaf)
+        return [out.detach(), *torch.autograd.grad(out, [self.leaf, *self.contestant.parameters], self.gradient)]
+
+    def held(self) -> int:
+        """Return the bytes that autograd keeps for the backward pass."""
+        kept: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            out = self.contestant.forward(self.leaf)
+        del out
+        return sum(kept.values())
 
 
-def _held(forward: Forward, leaf: Tensor) -> int:
-    """Return the bytes that autograd keeps for the backward pass."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = forward(leaf)
-    del out
-    return sum(kept.values())
+def _compare(kind: str, runs: dict[str, _Run]) -> None:
+    reference = runs[REFERENCE].results()
+    for name, run in runs.items():
+        if run.contestant.differs:
+            continue
+        spikes, *gradients = run.results()
+        for value, wanted in zip(gradients, reference[1:], strict=True):
+            scale = float(wanted.abs().max())
+            if not torch.equal(spikes, reference[0]) or not float((value - wanted).abs().max()) <= 1e-4 * scale:
+                raise StepError(f"{name} computes another {kind} than the eager loop; its time would mean nothing")
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return rows as a Markdown table; the ratios say how many times longer than the compiled loop."""
-    lines = [
-        "| T, B, N | implementation | forward ms | forward + backward ms | ratio | best ms | MiB held | of copy |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    ours = {row.shape: row for row in rows if row.name == "compiled"}
-    for row in rows:
-        best = ours.get(row.shape)
-        ratios = (row.forward / best.forward, row.both / best.both) if best else (math.nan, math.nan)
-        lines.append(
-            f"| {', '.join(map(str, row.shape))} | {row.name} | {row.forward:.2f} | {row.both:.2f} "
-            f"| {ratios[0]:.1f} / {ratios[1]:.1f} | {row.best_forward:.2f} / {row.best_both:.2f} | {row.held:.0f} "
-            f"| {row.share_forward:.0%} / {row.share_both:.0%} |"
-        )
-    return "\n".join(lines)
-
-
-def _shape(text: str) -> tuple[int, int, int]:
-    steps, batch, neurons = map(int, text.split(","))
-    return steps, batch, neurons
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shape", action="append", type=_shape, help="T,B,N; may be given several times")
-    parser.add_argument("--seconds", type=float, default=5.0, help="time for each shape")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", action="append", choices=IMPLEMENTATIONS, help="implementations to time")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    rows: list[Row] = []
-    for shape in arguments.shape or SHAPES:
-        rows += measure(shape, arguments.seconds, arguments.only or list(IMPLEMENTATIONS))
-    print(f"{arguments.threads} threads, torch {torch.__version__}; medians of turns; share of copy: 2 or 5 passes")
-    print(table(rows))
-
-
-if __name__ == "__main__":
-    main()
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,112 @@
+"""Timings beside other libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from step.cli.base import Export, app, console, escape, guarded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmarks.speed.neurons import Row
+
+speed = typer.Typer(help="Time STEP beside other libraries, side by side in one run.", no_args_is_help=True)
+app.add_typer(speed, name="speed")
+
+
+@speed.command("neurons")
+@guarded
+def neurons(
+    neuron: Annotated[list[str] | None, typer.Option(help="lif, plif, clif or izhikevich. Repeatable.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="T,B,N", help="Time steps, batch, neurons. Repeatable.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Implementation, such as 'torch.compile, whole'. Repeatable.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time for the turns of each neuron and shape.")] = 5.0,
+    threads: Annotated[int | None, typer.Option(help="Threads. [default: those of torch]")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    export: Export = None,
+) -> None:
+    """Time a neuron layer, forward and with backward: fused, eager, torch.compile and other libraries."""
+    import torch
+
+    from benchmarks.speed.layers import NEURONS
+    from benchmarks.speed.neurons import SHAPES, chosen, measure
+    from neurons.errors import OptionError
+    from step.machine import machine
+    from step.report.tables import export as write
+    from step.report.tables import print_table
+
+    kinds = chosen(neuron, list(NEURONS), "neuron", list(NEURONS))
+    shapes = [_shape(text) for text in shape or ()] or list(SHAPES)
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise OptionError(f"--device is cpu, or cuda where there is a GPU, not {device!r}")
+    if threads is not None:
+        if threads < 1:
+            raise OptionError(f"--threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)
+    rows: list[Row] = []
+    with console.status("starting") as status:
+        for kind in kinds:
+            for each in shapes:
+                rows += measure(
+                    kind, each, only, seconds=seconds, device=device, progress=lambda text: status.update(escape(text))
+                )
+    facts = machine()
+    where = facts.get("gpu") if device == "cuda" else f"{facts['processor']}, {torch.get_num_threads()} threads"
+    console.print(f"{where}, torch {torch.__version__}; medians of turns; ratios: times longer than STEP's fused loop")
+    for kind in kinds:
+        for each in shapes:
+            found = [row for row in rows if row.neuron == kind and row.shape == each]
+            title = f"{kind}, T={each[0]} B={each[1]} N={each[2]}, copy {found[0].copy:.0f} GB/s"
+            print_table(table(found), title, console)
+    if export is not None:
+        import pandas as pd
+
+        console.print(f"written to {write(pd.DataFrame([_flat(row) for row in rows]), export)}", soft_wrap=True)
+
+
+def table(rows: list[Row]) -> pd.DataFrame:
+    """Return the rows of one neuron and shape as they are shown."""
+    import pandas as pd
+
+    from benchmarks.speed.neurons import OURS
+
+    ours = next((row for row in rows if row.name == OURS), None)
+    return pd.DataFrame(
+        {
+            "": row.name,
+            "forward ms": f"{row.forward:.2f}",
+            "+ backward ms": f"{row.both:.2f}",
+            "ratio": f"{row.forward / ours.forward:.1f}" if ours else None,
+            "+ backward ratio": f"{row.both / ours.both:.1f}" if ours else None,
+            "x floor": f"{row.floor_forward:.1f}",
+            "+ backward x floor": f"{row.floor_both:.1f}",
+            "MiB held": f"{row.held:.0f}",
+            "first s": f"{row.first:.2f}",
+            "differs": row.differs,
+        }
+        for row in rows
+    )
+
+
+def _flat(row: Row) -> dict[str, object]:
+    from dataclasses import asdict
+
+    values = asdict(row)
+    steps, batch, width = values.pop("shape")
+    return {"T": steps, "B": batch, "N": width, **values}
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    from neurons.errors import OptionError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"--shape is T,B,N, such as 4,64,16384, not {text!r}") from None
