@@ -35,8 +35,12 @@ class Buffers:
     def __init__(self, most: int) -> None:
         self.most = most
         self._idle: defaultdict[int, deque[mmap.mmap]] = defaultdict(deque)
-        self._bytes = 0
         self._leases: dict[int, Any] = {}
+
+    @property
+    def idle(self) -> int:
+        """Bytes that lie idle."""
+        return sum(size * len(kept) for size, kept in list(self._idle.items()))
 
     def empty(self, shape: torch.Size | tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return a tensor with nothing in particular in it, as ``torch.empty`` does."""
@@ -47,7 +51,6 @@ class Buffers:
         size = -(-wanted // _PAGE) * _PAGE
         try:
             memory = self._idle[size].pop()
-            self._bytes -= size
         except IndexError:
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             if hasattr(mmap, "MADV_HUGEPAGE"):
@@ -60,14 +63,12 @@ class Buffers:
 
     def _back(self, key: int, memory: mmap.mmap, size: int) -> None:
         self._leases.pop(key, None)
-        if self._bytes + size <= self.most:
-            self._bytes += size
+        if self.idle + size <= self.most:
             self._idle[size].append(memory)
 
     def clear(self) -> None:
         """Give what lies idle back to the system."""
         self._idle.clear()
-        self._bytes = 0
 
 
 def _share_of_memory() -> int:

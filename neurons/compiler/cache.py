@@ -19,7 +19,8 @@ from pathlib import Path
 
 FLAGS = (
     # the passes left out find nothing to share in straight code, and take half of the time on long steps
-    "-O2", "-ftree-vectorize", "-fno-gcse", "-fno-tree-pre", "-march=native", "-std=gnu11", "-fPIC", "-shared",
+    "-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fno-gcse", "-fno-tree-pre",
+    "-march=native", "-std=gnu11", "-fPIC", "-shared",
     # the same numbers as the eager loop: no fused multiply-add unless asked for, no reordering
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip

@@ -24,6 +24,9 @@ BLOCK = 256
 _CALLS = 16
 """Uses of a helper up to which it is written into the loops."""
 
+FEW = 8
+"""Steps up to which the hardware follows all rows at once."""
+
 FORWARD, BACKWARD = "step_forward", "step_backward"
 
 _CTYPES = {torch.float32: "float", torch.float64: "double", torch.bool: "int"}
@@ -84,9 +87,12 @@ static inline void step_fence(void) {
   __asm__ volatile("sfence" ::: "memory");
 #endif
 }
-/* Rows lie far apart in memory, where the hardware does not foresee the next one. */
-static inline void step_fetch(const store *row, int64_t w) {
-  for (int64_t i = 0; i < w; i += 64 / (int64_t)sizeof(store)) __builtin_prefetch(row + i);
+/* Rows lie far apart in memory, where the hardware does not foresee the next one: that of the step AHEAD of this one,
+   at the end of a block the first of the next. With many steps the rows compete for the few places of the first cache
+   that their addresses allow, and are better fetched into the second. */
+static inline void step_fetch(const store *row, int64_t w, int64_t T) {
+  if (T > FEW) for (int64_t i = 0; i < w; i += 64 / (int64_t)sizeof(store)) __builtin_prefetch(row + i, 0, 2);
+  else for (int64_t i = 0; i < w; i += 64 / (int64_t)sizeof(store)) __builtin_prefetch(row + i, 0, 3);
 }
 /* The values of a parameter of `size` channels, `inner` neurons each, for the neurons lo ... lo + w. */
 static inline void step_gather(real *to, const real *from, int64_t lo, int64_t w, int64_t size, int64_t inner) {
@@ -142,11 +148,14 @@ class Source:
         """Return the source."""
         real = _CTYPES[self.dtype]
         store = "uint16_t" if self.storage == torch.bfloat16 else real
-        types = f"typedef {real} real;\ntypedef {store} store;\n#define BLOCK {BLOCK}\n#define ROW {len(self.kept)}\n"
+        types = f"typedef {real} real;\ntypedef {store} store;\n#define BLOCK {BLOCK}\n"
+        types += f"#define ROW {len(self.kept)}\n#define FEW {FEW}\n#define AHEAD (T > FEW ? 8 : 4)\n"
         loads = _BFLOAT16 if self.storage == torch.bfloat16 else _PLAIN
         loops = self._forward() + self._backward()
         parts = (_PRELUDE, types, loads, _BLOCKS, _helpers(loops), loops)
-        return "\n".join(part.strip("\n") for part in parts) + "\n"
+        text = "\n".join(part.strip("\n") for part in parts) + "\n"
+        # a function that only fetches ahead would be found to have no effect, and its calls dropped
+        return text.replace("static inline", "static inline __attribute__((always_inline))")
 
     def _values_to_keep(self) -> list[int]:
         """Return what the way back needs of the way there: nothing where it depends on no state."""
@@ -259,7 +268,8 @@ store done[BLOCK] __attribute__((aligned(64)));
 for (int64_t t = 0; t < T; ++t) {{
 const store *xt = x_ + t * xs + lo;
 store *ot = stream ? done : out + t * n + lo;
-if (t + 4 < T) step_fetch(xt + 4 * xs, w);
+if (t + AHEAD < T) step_fetch(xt + AHEAD * xs, w, T);
+else if (lo + 2 * m <= n && t + AHEAD < 2 * T) step_fetch(x_ + (t + AHEAD - T) * xs + lo + m, m, T);
 #pragma omp simd
 for (int64_t i = 0; i < w; ++i) {{
 {_join(step)}
@@ -302,7 +312,8 @@ if (stream) step_fence();
         rows += [f"for (int64_t i = 0; i < w; ++i) q{k}[i] = 0;" for k in range(len(sums))]
         for j in states:
             rows.append(f"{{ const store *in = (const store *)a[{first + size + j}];")
-            rows.append(f"  for (int64_t i = 0; i < w; ++i) e{j}[i] = in ? step_load(in[lo + i]) : 0; }}")
+            rows.append(f"  if (in) for (int64_t i = 0; i < w; ++i) e{j}[i] = step_load(in[lo + i]);")
+            rows.append(f"  else for (int64_t i = 0; i < w; ++i) e{j}[i] = 0; }}")
         at = first + 3 * size + 3 * len(self.frontier)
         ends = []
         for k, whole in enumerate(self.sums.values()):
@@ -335,7 +346,10 @@ for (int64_t t = end - 1; t >= begin; --t) {{
 {"const real *at = track + (t - begin) * ROW * m;" if self.kept else "const store *xt = x_ + t * xs + lo;"}
 const store *gt = g_ ? g_ + t * gs + lo : 0;
 store *ot = stream ? done : out + t * n + lo;
-if (t > 1 && gt) step_fetch(gt - 2 * gs, w);
+const int64_t far = t - begin - AHEAD;
+if (far >= 0) {{ if (gt) step_fetch(gt - AHEAD * gs, w, T); }}
+else if (c > 0) step_fetch(x_ + (begin - L + ~far) * xs + lo, w, T);
+else if (lo + 2 * m <= n && ~far < T) step_fetch(x_ + ~far * xs + lo + m, m, T);
 #pragma omp simd
 for (int64_t i = 0; i < w; ++i) {{
 {_join(back)}
@@ -372,7 +386,7 @@ for (int64_t c = 0; c < segments - 1; ++c) {{
 {_join(copies)}
 for (int64_t t = c * L; t < (c + 1) * L; ++t) {{
 const store *xt = x_ + t * xs + lo;
-if (t + 4 < T) step_fetch(xt + 4 * xs, w);
+if (t + AHEAD < T) step_fetch(xt + AHEAD * xs, w, T);
 #pragma omp simd
 for (int64_t i = 0; i < w; ++i) {{
 {_join(advance)}
@@ -394,7 +408,9 @@ if (c < segments - 1) {{
 for (int64_t t = begin; t < end; ++t) {{
 const store *xt = x_ + t * xs + lo;
 real *at = track + (t - begin) * ROW * m;
-if (t + 4 < T) step_fetch(xt + 4 * xs, w);
+const int64_t far = end - 1 - t - AHEAD;
+if (far >= 0) step_fetch(xt + AHEAD * xs, w, T);
+else if (g_ && end + far >= begin) step_fetch(g_ + (end + far) * gs + lo, w, T);
 #pragma omp simd
 for (int64_t i = 0; i < w; ++i) {{
 {_join(again)}
@@ -413,7 +429,7 @@ def _helpers(loops: str) -> str:
         if loops.count(f"{name}(") > _CALLS:
             shared = "#pragma omp declare simd notinbranch\nstatic __attribute__((noinline)) float"
             text = text.replace(f"static inline float {name}(", f"{shared} {name}(")
-    return text.replace("static inline", "static inline __attribute__((always_inline))")
+    return text
 
 
 def _ctype(dtype: torch.dtype) -> str:

@@ -17,12 +17,10 @@ from neurons.compiler.program import Program
 
 _SERIAL = 1 << 20
 """Operations below which one thread is faster than two: some 30 microseconds."""
-_PIECES = 64
+_PIECES = 32
 """Blocks to aim at, whatever the number of threads: the sums must not depend on it."""
 _SMALLEST = 64
 """Neurons that a block holds at least, where there are as many."""
-_FEW_STEPS = 8
-"""Steps up to which the hardware follows all rows at once, if the block is small enough not to lose them."""
 
 _USUAL = {2: 1 << 20, 3: 1 << 25}
 
@@ -60,7 +58,7 @@ class Kernel:
         frontier, held = self._frontier(self.program.values(tensors), self.program.before)
         arguments = [
             x.data_ptr(), stride, out.data_ptr(), steps, count, _block(count, BLOCK),
-            _threads(steps * count * self.program.work), _streams(out, 2 if steps <= _FEW_STEPS else 8),
+            _threads(steps * count * self.program.work), _streams(out),
             *_pointers(state, self.states), *_pointers(last, self.states), *frontier,
         ]  # fmt: skip
         self._forward((ctypes.c_int64 * len(arguments))(*arguments), self._rest)
@@ -100,7 +98,7 @@ class Kernel:
         ]
         arguments = [
             x.data_ptr(), stride, 0 if gradient is None else gradient.data_ptr(), gradient_stride, back.data_ptr(),
-            steps, count, block, length, threads, _streams(back, 8), scratch.data_ptr(), room,
+            steps, count, block, length, threads, _streams(back), scratch.data_ptr(), room,
             *_pointers(state, self.states), *_pointers(incoming, self.states), *_pointers(first, self.states),
             *frontier, *[value.data_ptr() for value in sums],
         ]  # fmt: skip
@@ -122,8 +120,7 @@ class Kernel:
         """Return the size of a block and the number of steps whose states it holds at once."""
         row = max(self.program.kept, 1) * self.arithmetic.itemsize
         room = _cache(2) * 5 // 8
-        largest = BLOCK // 2 if steps <= _FEW_STEPS else BLOCK
-        block = _block(count, max(_SMALLEST, min(largest, room // (row * steps) // _SMALLEST * _SMALLEST)))
+        block = _block(count, max(_SMALLEST, min(BLOCK, room // (row * steps) // _SMALLEST * _SMALLEST)))
         return block, max(1, min(steps, room // (row * block)))
 
 
@@ -164,9 +161,9 @@ def _cache(level: int) -> int:
         return _USUAL[level]
 
 
-def _streams(out: Tensor, share: int) -> int:
-    """Whether to write past the cache: where ``out`` alone would fill a ``share``-th of the last one.
+def _streams(out: Tensor) -> int:
+    """Whether to write past the cache: where ``out`` alone would fill an eighth of the last one.
 
     Rows that are far apart are written at half the speed through it, because they compete for the same places.
     """
-    return int(out.numel() * out.itemsize > _cache(3) // share)
+    return int(out.numel() * out.itemsize > _cache(3) // 8)

@@ -187,7 +187,7 @@ def test_more_steps_than_one_segment_holds(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_writing_past_the_cache_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_streams", lambda out, share: 1)
+    monkeypatch.setattr(kernel, "_streams", lambda out: 1)
     for shape in [(3, 2, 256), (3, 2, 33), (5, 3, 40)]:
         assert_same(neurons.create("lif"), drive(*shape))
 
