@@ -169,8 +169,8 @@ class Record:
 
     @property
     def spiking(self) -> DataFrame:
-        """Rows of ``layers`` that are spiking neurons."""
-        rows = self.layers[self.layers["kind"] == "neuron"]
+        """Rows of ``layers`` that are spiking neurons; a leaky integrator, whose output is real, sends no spikes."""
+        rows = self.layers[(self.layers["kind"] == "neuron") & (self.layers["output"] != "real")]
         return rows[~rows["conventional"].fillna(False).astype(bool)]
 
     @property

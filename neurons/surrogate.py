@@ -45,9 +45,12 @@ class Surrogate(ABC):
     ----------------
     bell : bool
         Whether the derivative is even, nowhere negative and largest at the threshold, as most are.
+    noisy : bool
+        Whether the derivative is the slope of ``primitive`` on average only.
     """
 
     bell: ClassVar[bool] = True
+    noisy: ClassVar[bool] = False
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return spikes in {0, 1} of the shape of ``u`` (membrane potential minus threshold)."""

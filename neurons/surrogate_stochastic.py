@@ -23,6 +23,7 @@ class Stochastic(Surrogate):
     variance: float = 0.2
 
     bell = False
+    noisy = True
 
     def __post_init__(self) -> None:
         _not_negative(mean=self.mean, variance=self.variance)

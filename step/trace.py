@@ -59,7 +59,9 @@ def record_trace(network: Network, probe: Batches, path: Path) -> None:
 
 
 def _middle_neuron(network: Network) -> tuple[str, Neuron | None]:
-    found = [(name, m) for name, m in network.named_modules() if isinstance(m, Neuron) and m.state]
+    found = [
+        (name, m) for name, m in network.named_modules() if isinstance(m, Neuron) and m.state and m.output != "real"
+    ]
     return found[len(found) // 2] if found else ("", None)
 
 

@@ -103,7 +103,8 @@ class EnergyModel(ABC):
         """Return the energy of one inference in pJ: one row for each layer.
 
         Columns: layer, kind, the parts (see ``PARTS``; NaN where the model knows no such cost), total, applicable,
-        note. ``attrs`` of the table carry model, options, source, confidence, ignores, warnings and hardware.
+        note. ``attrs`` of the table carry model, options, source, confidence, ignores, warnings, hardware, and the
+        layers that the total leaves out for want of a price (``unpriced``).
         """
         import pandas as pd
 
@@ -136,7 +137,7 @@ class EnergyModel(ABC):
         table.attrs.update(
             model=getattr(type(self), "registered_name", type(self).__name__), options=asdict(self), unit="pJ",
             source=self.source, confidence=self.confidence, ignores=list(self.ignores),
-            warnings=warnings, hardware=profile.name, T=record.T,
+            warnings=warnings, unpriced=unpriced, hardware=profile.name, T=record.T,
         )  # fmt: skip
         return table
 

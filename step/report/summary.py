@@ -60,10 +60,15 @@ def headline(results: Results) -> list[Quantity]:
     twins = [network for network, kind in results.networks.items() if kind == "twin"]
     for model, means in totals(results).items():
         unit = energy_unit(means.values())
-        energies = {network: format_energy(pJ, unit) for network, pJ in means.items()}
+        lacking = partial(results, model)
+        energies = {n: _more_than(format_energy(pJ, unit), n in lacking) for n, pJ in means.items()}
         lines.append(Quantity(f"energy, {model}", f"energy, {model}", energies))
         for twin in twins:
-            ratios = {n: "1" if n == twin else format_ratio(pJ / means[twin]) for n, pJ in means.items()}
+            ratios = {
+                n: "1" if n == twin else MISSING if twin in lacking
+                else _more_than(format_ratio(pJ / means[twin]), n in lacking)
+                for n, pJ in means.items()
+            }  # fmt: skip
             lines.append(Quantity(f"{model} / {twin}", f"  / {twin}", ratios))
     return lines
 
@@ -91,6 +96,18 @@ def _rate(rate: float) -> str:
     return f"{rate:.3f}" if rate == rate else MISSING
 
 
+def partial(results: Results, model: str) -> set[str]:
+    """Return the networks whose total under an energy model leaves out layers for which it has no price."""
+    return {
+        results.suite.labels[run] for (run, name), table in results.prices.items()
+        if name == model and table.attrs["unpriced"]
+    }  # fmt: skip
+
+
+def _more_than(text: str, partial: bool) -> str:
+    return f">{text}" if partial and text != MISSING else text
+
+
 def totals(results: Results) -> dict[str, dict[str, float]]:
     """Return ``{energy model: {network: mean pJ per inference}}``."""
     runs = results.runs
@@ -114,7 +131,9 @@ def energy_table(results: Results, by: str) -> pd.DataFrame:
     rows = []
     for key, row in table.iterrows():
         key = key if isinstance(key, tuple) else (key,)
-        cells = {network: format_energy(row[network], unit_of(key[0])) for network in results.networks}  # type: ignore[arg-type]
+        lacking = partial(results, key[0]) if by == "model" else set()
+        unit = unit_of(key[0])
+        cells = {n: _more_than(format_energy(row[n], unit), n in lacking) for n in results.networks}  # type: ignore[arg-type]
         rows.append({**dict(zip(keys, key, strict=True)), **cells})
     return pd.DataFrame(rows)
 
@@ -127,6 +146,8 @@ def notes(results: Results) -> list[str]:
         f"Counted on {_counted(first)}.",
         "Energy is an estimate, in which models differ; ratios below 1 favour the network of the column.",
     ]
+    if any(table.attrs["unpriced"] for table in results.prices.values()):
+        lines.append("> before an energy: the model has no price for some layers, and they are missing in the total.")
     if results.missing:
         lines.append(f"{results.missing} of {len(results.suite.specs)} runs of this suite are not finished.")
     return lines

@@ -84,3 +84,10 @@ def test_rates_and_spikes_of_a_measured_network() -> None:
     assert record.firing_rates.to_dict() == {"1": pytest.approx(s.mean().item())}
     assert record.synaptic_events() == pytest.approx(s.sum().item() * 5 / 3)
     assert record.layers.set_index("layer").loc["2", "weight_uses"] == pytest.approx(s.sum().item() * 5 / 3 / 100)
+
+
+def test_a_leaky_integrator_sends_no_spikes() -> None:
+    network = nn.Sequential(nn.Linear(4, 3), neurons.LIF(), nn.Linear(3, 2), neurons.LeakyIntegrator())
+    record = energy.measure(network, torch.rand(5, 2, 4) * 3)
+    assert len(record.spiking) == 1
+    assert record.spiking["neuron"].tolist() == ["lif"]

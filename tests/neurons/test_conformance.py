@@ -79,7 +79,8 @@ def check_only(name: str, neuron: neurons.Neuron) -> Result:
 @pytest.mark.parametrize("surrogate", neurons.surrogates.names())
 def test_gradients_of_every_surrogate_are_confirmed(surrogate: str) -> None:
     result = check_only("gradient right", neurons.LIF(surrogate=surrogate))
-    assert result.verdict == "yes", result.finding
+    noisy = neurons.surrogates.create(surrogate).noisy
+    assert result.verdict == ("not applicable" if noisy else "yes"), result.finding
 
 
 class Hidden(Good):

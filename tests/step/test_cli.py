@@ -126,3 +126,18 @@ def test_help_and_imports_are_quick():
             [sys.executable, "-c", code.format(module, heavy)], capture_output=True, text=True, check=True
         )
         assert set(json.loads(done.stdout.replace("'", '"'))) <= allowed, module
+
+
+def test_speed_is_shown_as_ratios_and_exported(tmp_path):
+    few = ["--neuron", "lif", "--shape", "4,3,40", "--seconds", "0", "--only", "step, fused", "--only", "spikingjelly"]
+    shown = step("speed", "neurons", *few, "--export", tmp_path / "t.csv")
+    assert shown.returncode == 0, shown.stderr
+    for words in ("step, fused", "step, eager", "spikingjelly", "x floor", "MiB held", "GB/s"):
+        assert words in shown.stdout
+    rows = pd.read_csv(tmp_path / "t.csv")
+    assert set(rows["name"]) == {"step, fused", "step, eager", "spikingjelly"}
+    assert (rows["T"] == 4).all()
+    wrong = step("speed", "neurons", "--shape", "4,3")
+    assert wrong.returncode == 2
+    assert "T,B,N" in wrong.stderr
+    assert "Traceback" not in wrong.stderr

@@ -219,3 +219,18 @@ def test_run_returns_a_table(tiny_suite, finished):
     table = step.run(tiny_suite, folder=finished)
     assert isinstance(table, pd.DataFrame)
     assert Path(finished / "results.sqlite").exists()
+
+
+def test_a_total_without_the_price_of_some_layers_is_marked(tiny_suite, tmp_path):
+    from step.report.summary import energy_table, notes, summary
+
+    changes = {"neuron": ["eif", "lif"], "seed": [0], "learner.epochs": 1}
+    step.run(tiny_suite, folder=tmp_path, overrides=changes)
+    found = Results(load_suite(tiny_suite, changes), place_of(tmp_path))
+    table = summary(found).set_index("per inference")
+    assert table.loc["energy, typed-horowitz", "eif"].startswith(">")  # no price for an exponential
+    assert not table.loc["energy, typed-horowitz", "lif"].startswith(">")
+    assert not table.loc["energy, op-count", "eif"].startswith(">")
+    by_model = energy_table(found, "model").set_index("model")
+    assert by_model.loc["typed-horowitz", "eif"].startswith(">")
+    assert any(line.startswith("> before an energy") for line in notes(found))
