@@ -84,6 +84,7 @@ def _loop(neuron: Neuron, x: Tensor) -> Tensor:
 
 def torch_compile(kind: str, chunk: int = CHUNK) -> Contestant:
     """``torch.compile`` of the eager loop, ``chunk`` steps at a time."""
+    torch.compiler.reset()  # graphs of other shapes and neurons count against a limit
     neuron = NEURONS[kind]()
 
     @torch.compile(fullgraph=True, dynamic=False)

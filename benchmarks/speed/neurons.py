@@ -134,8 +134,14 @@ def measure(
     for name, run in runs.items():
         progress(f"{kind} {shape}: first call of {name}")
         start = time.perf_counter()
-        run.train()
-        _wait(device)
+        try:
+            run.train()
+            _wait(device)
+        except Exception as error:
+            if isinstance(error, StepError):
+                raise
+            reason = str(error).strip().split("\n")[0]
+            raise StepError(f"{name} fails at {kind} {shape}: {reason}; leave it out with --only") from error
         first[name] = time.perf_counter() - start
         held[name] = run.held()
     progress(f"{kind} {shape}: comparing")
