@@ -23,8 +23,8 @@ from neurons.loop import run_steps
 
 Forward = Callable[[Tensor], Tensor]
 
-CHUNK = 20
-"""Time steps that ``torch.compile`` gets at once: an unrolled loop of hundreds takes minutes to compile."""
+CHUNKS = {"lif": 20, "plif": 20, "clif": 5, "izhikevich": 1}
+"""Time steps that ``torch.compile`` gets at once: many, or steps of many operations, take minutes to compile."""
 
 _ATAN: dict[str, Any] = {"name": "arctan", "alpha": 2.0}
 
@@ -82,8 +82,9 @@ def _loop(neuron: Neuron, x: Tensor) -> Tensor:
     return run_steps(neuron.step, x, [resting[name] for name in neuron.state])[0]
 
 
-def torch_compile(kind: str, chunk: int = CHUNK) -> Contestant:
-    """``torch.compile`` of the eager loop, ``chunk`` steps at a time."""
+def torch_compile(kind: str, chunk: int | None = None) -> Contestant:
+    """``torch.compile`` of the eager loop, ``chunk`` steps at a time; as many as ``CHUNKS`` says when left out."""
+    length = chunk or CHUNKS[kind]
     torch.compiler.reset()  # graphs of other shapes and neurons count against a limit
     neuron = NEURONS[kind]()
 
@@ -95,7 +96,7 @@ def torch_compile(kind: str, chunk: int = CHUNK) -> Contestant:
     def forward(x: Tensor) -> Tensor:
         resting = neuron.resting_state(x)
         state, outs = [resting[name] for name in neuron.state], []
-        for part in x.split(chunk):
+        for part in x.split(length):
             out, *state = steps(part, *state)
             outs.append(out)
         return outs[0] if len(outs) == 1 else torch.cat(outs)
