@@ -11,9 +11,9 @@ from torch import Tensor
 from neurons.base import SpikingNeuron, neurons
 from neurons.checks import count, positive
 from neurons.errors import OptionError
-from neurons.surrogate import Arctan, Surrogate
+from neurons.surrogate import Surrogate
 
-_BROAD = Arctan(alpha=0.1)
+_BROAD: dict[str, Any] = {"name": "arctan", "alpha": 0.1}
 """A surrogate as broad as potentials in mV are: half its height 6 mV from the threshold."""
 
 

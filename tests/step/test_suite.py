@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+import neurons
 from neurons.errors import StepError
 from step.spec import Spec
 from step.suite import load_suite, parse_override, suite_names
@@ -133,3 +134,10 @@ def test_every_packaged_suite_is_valid(name):
     assert suite.specs
     assert suite.title
     assert suite.description
+
+
+def test_the_suite_of_all_neurons_has_all_of_them():
+    suite = load_suite("neurons")
+    have = {spec.neuron["name"] for spec in suite.specs}
+    own = {name for name in neurons.names() if neurons.neurons.get(name).__module__.startswith("neurons.")}
+    assert own - have == {"leaky-integrator"}  # it sends no spikes
