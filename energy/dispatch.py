@@ -147,7 +147,7 @@ class Counter(TorchDispatchMode):
         steps = self.steps(x)
         if isinstance(module, Neuron):
             name = getattr(module, "registered_name", type(module).__name__)
-            states, kind, conventional = len(module.state), module.output, module.conventional
+            states, kind, conventional = module.state_words, module.output, module.conventional
             if id(module) not in self._costs:
                 self._costs[id(module)] = update_cost(module)
             cost: dict[str, float] = {op: count * updates for op, count in self._costs[id(module)].items()}

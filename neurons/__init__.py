@@ -14,7 +14,7 @@ from neurons import (  # noqa: F401  (they register)
     surrogate_waves,
 )
 from neurons.adaptive import ALIF
-from neurons.base import Neuron, NeuronFactory, SpikingNeuron, State, factory, neurons
+from neurons.base import Neuron, NeuronFactory, SpikingNeuron, State, factory, neurons, neurons_in
 from neurons.biophysical import ConductanceLIF, HodgkinHuxley, Izhikevich
 from neurons.compartments import TCLIF
 from neurons.conventional import GELU, QuantisedReLU, ReLU
@@ -41,5 +41,6 @@ __all__ = [
     "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "Neuron",
     "NeuronFactory", "NormalisedIntegerLIF", "QuantisedReLU", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN",
     "SpikeFiringApproximationLIF", "SpikingBrain", "SpikingNeuron", "State", "Surrogate", "TernaryLIF",
-    "as_surrogate", "create", "describe", "factory", "names", "register", "spike_codes", "surrogates", "update_cost",
+    "as_surrogate", "create", "describe", "factory", "names", "neurons_in", "register", "spike_codes", "surrogates",
+    "update_cost",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -92,6 +92,11 @@ class Neuron(nn.Module, ABC):
         """Return the state at rest for an input [T, B, ...]."""
         return {name: torch.full_like(x[0], value) for name, value in self.state.items()}
 
+    @property
+    def state_words(self) -> int:
+        """Numbers that one neuron remembers from step to step."""
+        return len(self.state)
+
     def cost(self) -> dict[str, float] | None:
         """Return the operations of one update by kind, or None to have them read off ``step``.
 
@@ -116,6 +121,17 @@ class Neuron(nn.Module, ABC):
                     f"state {name!r} of {type(self).__name__} must have the shape {list(x.shape[1:])} "
                     f"of one time step of the input, not {list(value.shape)}"
                 )
+
+
+def neurons_in(network: nn.Module) -> Iterator[tuple[str, Neuron]]:
+    """Yield path and neuron of all neurons of a network, but not those that are parts of another neuron."""
+    inside = "\0"
+    for path, module in network.named_modules():
+        if isinstance(module, Neuron) and not path.startswith(inside):
+            inside = f"{path}." if path else ""
+            yield path, module
+            if not path:
+                return
 
 
 class SpikingNeuron(Neuron):

@@ -120,6 +120,11 @@ class HDLIF(Neuron):
             vote = vote + gate * expert(x)
         return self.surrogate(vote - self.level), {}
 
+    @property
+    def state_words(self) -> int:
+        """One potential for each expert."""
+        return len(self.experts)
+
     def cost(self) -> dict[str, float]:
         """Return the operations of one update: the experts, their vote, and the share of the gate."""
         total: Counter[str] = Counter()

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,12 @@ def _one(job: Job, place: Place, report: Report) -> str:
         result = execute(job.spec, job.suite, place, lambda event: report(run_id, event))
     except StepError as error:
         result = f"error: {error}"
+    except Exception as error:  # a fault of ours or of a component: this run fails, the others go on
+        trace = place.run_folder(run_id) / "error.txt"
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text(traceback.format_exc(), encoding="utf-8")
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        result = f"error: {type(error).__name__}: {first} (trace in {trace})"
     report(run_id, {"stage": "done", "result": result})
     return result
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.protocols import Batches
-from neurons import Neuron, SpikingNeuron
+from neurons import Neuron, SpikingNeuron, neurons_in
 from neurons.loop import run_steps
 from step.learners import checkpoint
 from step.models import Network
@@ -47,21 +47,20 @@ def record_trace(network: Network, probe: Batches, path: Path) -> None:
     potential = _potential(neuron, seen["input"])
     if potential is not None:
         tensors["potential"] = potential.flatten(1)[:, order]
+    threshold = getattr(neuron, "threshold", None)
     facts: dict[str, Any] = {
         "layer": name,
         "sample": int(probe.indices[0]),
         "label": int(labels[0]),
         "predicted": int(scores.argmax(-1)),
-        "threshold": getattr(neuron, "threshold", None),
+        "threshold": threshold if isinstance(threshold, (int, float)) else None,  # some learn it
         "neurons": spikes.shape[1],
     }
     checkpoint.write(path, tensors, facts)
 
 
 def _middle_neuron(network: Network) -> tuple[str, Neuron | None]:
-    found = [
-        (name, m) for name, m in network.named_modules() if isinstance(m, Neuron) and m.state and m.output != "real"
-    ]
+    found = [(name, neuron) for name, neuron in neurons_in(network) if neuron.state_words and neuron.output != "real"]
     return found[len(found) // 2] if found else ("", None)
 
 

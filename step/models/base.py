@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from neurons import Neuron, NeuronFactory, State, factory
+from neurons import Neuron, NeuronFactory, State, factory, neurons_in
 from neurons.errors import OptionError, ShapeError, suggest
 from neurons.registry import Registry
 
@@ -55,12 +55,12 @@ class Network(nn.Module):
         before: NetworkState = state or {}
         after: NetworkState = {}
         streaming = _shallow_copy(self)
-        paths = {name for name, module in streaming.named_modules() if isinstance(module, Neuron)}
+        found = dict(neurons_in(streaming))
+        paths = set(found)
         if before and set(before) != paths:
             raise ShapeError(f"the state is of another network: {_difference(set(before), paths)}")
-        for name, module in streaming.named_modules():
-            if isinstance(module, Neuron):
-                module.forward = partial(_stream, module, name, before.get(name), after)  # type: ignore[method-assign]
+        for name, module in found.items():
+            module.forward = partial(_stream, module, name, before.get(name), after)  # type: ignore[method-assign]
         return streaming(x), after
 
     def twin(self, neuron: str | Mapping[str, Any] | NeuronFactory) -> Self:

@@ -234,3 +234,34 @@ def test_a_total_without_the_price_of_some_layers_is_marked(tiny_suite, tmp_path
     by_model = energy_table(found, "model").set_index("model")
     assert by_model.loc["typed-horowitz", "eif"].startswith(">")
     assert any(line.startswith("> before an energy") for line in notes(found))
+
+
+BROKEN = '''
+import neurons
+
+@neurons.register("breaks")
+class Breaks(neurons.LIF):
+    """Fails as soon as it runs."""
+
+    def run(self, x, state=None):
+        raise ZeroDivisionError("nobody expects this")
+'''
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_fails_unexpectedly_does_not_stop_the_others(workers, tiny_suite, tmp_path):
+    plugin = tmp_path / "breaks.py"
+    plugin.write_text(BROKEN)
+    changes = {"neuron": ["breaks", "lif"], "seed": [0], "learner.epochs": 1}
+    options = {"folder": tmp_path / "results", "overrides": changes, "plugins": [plugin], "workers": workers}
+    with pytest.raises(StepError, match=r"1 of 2 runs failed.*ZeroDivisionError: nobody expects this"):
+        step.run(tiny_suite, **options)
+    assert next((tmp_path / "results").rglob("error.txt")).read_text().startswith("Traceback")
+    found = Results(load_suite(tiny_suite, changes), place_of(tmp_path / "results")).runs
+    assert found["network"].tolist() == ["lif"]
+
+
+def test_neurons_that_learn_their_threshold_or_hold_others_leave_a_trace(tiny_suite, tmp_path):
+    changes = {"neuron": ["glif", "hd-lif"], "seed": [0], "learner.epochs": 1}
+    step.run(tiny_suite, folder=tmp_path, overrides=changes)
+    assert len(list(tmp_path.rglob("trace.safetensors"))) == 2
