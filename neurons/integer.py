@@ -189,7 +189,7 @@ class SpikingBrain(Neuron):
 
     def cost(self) -> dict[str, float]:
         """Return the operations of one update: those of the step, and the sum of the mean, one for each neuron."""
-        counted = traced_cost(self)
+        counted = traced_cost(SpikingBrain(self.k, scaled=self.scaled))  # on vectors, whatever its own axis
         return {**counted, "add": counted.get("add", 0) + 1}
 
     def extra_repr(self) -> str:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+import energy
 import neurons
 import step
 from neurons.errors import ShapeError
@@ -81,6 +82,15 @@ def test_networks_tell_neurons_their_width() -> None:
             found = [m for m in network.modules() if isinstance(m, neurons.neurons.get(name))]  # type: ignore[arg-type]
             assert [m.features for m in found] == list(*options.values())
             assert all(m.weight.grad is not None for m in found)
+
+
+def test_every_neuron_can_stand_behind_a_convolution() -> None:
+    x = torch.rand(4, 2, 1, 8, 8)
+    for name in neurons.names():
+        network = step.models.create("cnn", image_size=8, widths=(4,), neuron=name)
+        given = x[:1] if network.neuron.conventional else x
+        record = energy.measure(network, given)
+        assert record.layers["neurons"].sum() == 4 * 8 * 8, name
 
 
 def test_a_spec_gives_neurons_the_steps_of_the_encoder() -> None:
