@@ -216,7 +216,8 @@ def test_sparse_fast_sigmoid_is_active_around_the_threshold_as_in_the_paper() ->
 
 def test_stochastic_noise_is_spread_as_in_snntorch_and_the_same_every_time() -> None:
     module = importlib.import_module("snntorch.surrogate")
-    u = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
+    # not seed 0: where torch itself was seeded with the same, their noise would follow the potentials
+    u = torch.randn(200_000, generator=torch.Generator().manual_seed(20_240))
     surrogate = surrogates.create("stochastic", mean=0.1, variance=0.4)
     ours, leaf = surrogate.derivative(u), u.clone().requires_grad_()
     module.SSO(mean=0.1, variance=0.4)(leaf).sum().backward()
