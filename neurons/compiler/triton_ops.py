@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neurons.compiler.graph import Untraceable
+from neurons.compiler.ops import exact_reciprocal
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,10 @@ def _floor_divide(c: Call) -> str:
 
 
 def _div(c: Call) -> str:
-    mode, by = c.kwargs.get("rounding_mode"), c.raw[1]
-    if mode is None and by and math.frexp(abs(by))[0] == 0.5 and 1e-30 < abs(by) < 1e30:
-        return f"{c.a[0]} * {c.constant(1 / by)}"  # by a power of two: the same number, and much faster
+    mode = c.kwargs.get("rounding_mode")
     if mode is None:
-        return c.divide(c.a[0], c.a[1])
+        exact = exact_reciprocal(c.raw[1])
+        return c.divide(c.a[0], c.a[1]) if exact is None else f"{c.a[0]} * {c.constant(exact)}"
     return f"libdevice.trunc({c.divide(c.a[0], c.a[1])})" if mode == "trunc" else _floor_divide(c)
 
 
