@@ -148,7 +148,7 @@ def snntorch(kind: str) -> Contestant | None:
         return torch.stack(out)
 
     # its input is not divided by tau
-    differs = "learns the decay itself, reset detached" if learn else "reset detached"
+    differs = "learns the decay itself, soft reset of its own" if learn else "soft reset of its own"
     return Contestant(forward, differs, lambda x: x / 2, list(node.parameters()) if learn else [])
 
 
