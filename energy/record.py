@@ -5,50 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from neurons.errors import DataError, OptionError, suggest
+from energy import given
+from energy.schema import (
+    CONVENTIONS,
+    EVENTS,
+    OPERANDS,
+    PRODUCTS,
+    TABLES,
+    Convention,
+    table,
+)
+from neurons.errors import DataError
+
+__all__ = ["CONVENTIONS", "EVENTS", "OPERANDS", "PRODUCTS", "Convention", "Record"]
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
-
-Convention = Literal["exact", "nominal", "fan_out", "kernel"]
-CONVENTIONS: tuple[Convention, ...] = ("exact", "nominal", "fan_out", "kernel")
-
-OPERANDS = ("binary", "ternary", "integer", "quantised", "real")
-"""Operand classes, narrow to wide; several passes over one layer are merged to the widest."""
-EVENTS = frozenset(OPERANDS[:3])
-"""Classes that reach a layer as events: a spike, a signed spike, or a sum of spikes."""
-PRODUCTS = ("conv", "linear", "matmul")
-"""Kinds of layers that multiply and accumulate."""
-
-# Column: value where nothing is known. Numbers are per inference unless the name says otherwise.
-LAYER_COLUMNS: dict[str, Any] = {
-    "layer": "", "order": 0, "kind": "", "module": "", "T": 1, "calls": 1.0,
-    "operand": None, "bits": float("nan"), "second_operand": None, "second_bits": float("nan"),
-    "inputs": 0.0, "nonzero": float("nan"), "magnitude": float("nan"), "popcount": float("nan"),
-    "second_inputs": 0.0, "second_nonzero": float("nan"), "second_magnitude": float("nan"),
-    "second_popcount": float("nan"),
-    "outputs": 0.0, "nonzero_outputs": float("nan"), "output": None,
-    "weights": 0, "weight_nonzero": 0, "weight_bits": float("nan"), "weight_uses": float("nan"), "bias": 0,
-    "in_channels": None, "out_channels": None, "kernel_size": None, "stride": None, "padding": None, "dilation": None,
-    "groups": None, "folded": False, "neuron": None, "conventional": None, "neurons": 0.0, "states": 0,
-    "updates": 0.0,
-}  # fmt: skip
-OPERATION_COLUMNS: dict[str, Any] = {
-    "layer": "", "op": "", "operand": "real", "bits": 32, "second_operand": None, "second_bits": float("nan"),
-    "dense": 0.0, "dense_nominal": 0.0, "exact": 0.0, "nominal": 0.0, "fan_out": 0.0, "kernel": 0.0,
-    "events_exact": float("nan"), "events_nominal": float("nan"),
-    "planes_exact": float("nan"), "planes_nominal": float("nan"),
-}  # fmt: skip
-MEMORY_COLUMNS: dict[str, Any] = {
-    "layer": "", "role": "", "direction": "read", "policy": "dense", "elements": 0.0, "bits": 32,
-}  # fmt: skip
-_TABLES = {"layers": LAYER_COLUMNS, "operations": OPERATION_COLUMNS, "memory": MEMORY_COLUMNS}
-_TEXT = {
-    "layer", "kind", "module", "operand", "second_operand", "output", "kernel_size", "stride", "padding", "dilation",
-    "neuron", "op", "role", "direction", "policy",
-}  # fmt: skip
 
 
 class Record:
@@ -61,7 +35,10 @@ class Record:
         bits of the input, ``inputs`` (values read), ``nonzero``, ``magnitude`` (sum of |x| in units of one spike or
         one quantisation step: the unary spike count), ``popcount`` (one-bits of those integers), the same for the
         second operand of a product of two activations, outputs, weights, sizes, and for neurons their model, number,
-        state words and updates. A functional call is named after the module that made it: ``attention.matmul-1``.
+        state words and updates. ``sources`` are the products and neurons whose output reaches the layer (through
+        norms, pooling and sums; empty for the input of the network, None where nothing is known); ``silent_channels``
+        is the share of input channels without any non-zero value in a sample; ``effective_updates`` counts updates
+        that changed the potential. A functional call is named after the module that made it: ``attention.matmul-1``.
     operations : DataFrame
         One row for each layer and operation (``mac``, ``add``, ``mul``, ``cmp``, ``exp``, ...). ``dense`` counts all
         operands as non-zero, ``dense_nominal`` also those that fall on padding. Effective counts follow four
@@ -73,23 +50,31 @@ class Record:
         linear layer is its bias.
     memory : DataFrame
         Accesses by role (weight, bias, state, input, output) and direction: with the policy ``dense`` every element
-        moves (weights: once for each dense operation), with ``event`` only what is not zero moves.
+        moves (weights: once for each dense operation), with ``event`` only what is not zero moves. ``resident``
+        elements are kept at a time: the size of the buffer.
+    counts : DataFrame
+        How many values carry how many spikes over all time steps: of the input of a product, of the output of a
+        neuron. This is what a network without time would hand on in one step, and prices its quantised twin.
+    steps : DataFrame
+        The same counts for every time step, where they were asked for (``energy.measure(..., steps=True)``).
     provenance : dict
         T, samples, dtype, rules and conventions behind the numbers.
     """
 
-    def __init__(
-        self, layers: DataFrame, operations: DataFrame, memory: DataFrame, provenance: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, frames: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
         if not isinstance(provenance.get("T"), int) or provenance["T"] < 1:
             raise DataError("an operation record must state its number of time steps T >= 1 in its provenance")
-        self.layers = _table(layers, "layers")
-        self.operations = _table(operations, "operations")
-        self.memory = _table(memory, "memory")
+        tables = {name: table(frames.get(name, ()), name) for name in TABLES}
+        self.layers: DataFrame = tables["layers"]
+        self.operations: DataFrame = tables["operations"]
+        self.memory: DataFrame = tables["memory"]
+        self.counts: DataFrame = tables["counts"]
+        self.steps: DataFrame = tables["steps"]
         self.provenance = dict(provenance)
-        unknown = set(self.operations["layer"]) - set(self.layers["layer"])
-        if unknown:
-            raise DataError(f"the operations name layers that the record does not have: {sorted(unknown)}")
+        for name, frame in tables.items():
+            unknown = set(frame["layer"]) - set(self.layers["layer"])
+            if unknown:
+                raise DataError(f"the table {name!r} names layers that the record does not have: {sorted(unknown)}")
 
     @classmethod
     def from_layers(cls, layers: Iterable[Mapping[str, Any]], *, T: int, **provenance: Any) -> Record:
@@ -106,27 +91,18 @@ class Record:
             Time steps.
         **provenance
             Anything else worth stating, such as ``data="Table 3 of ..."``.
-        """
-        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
-        for order, given in enumerate(layers):
-            layer = {"layer": f"layer-{order}", "kind": "linear", "T": T, "order": order, **given}
-            known = {*LAYER_COLUMNS, *OPERATION_COLUMNS, "effective", "ops"}
-            for key in layer:
-                if key not in known:
-                    raise OptionError(f"layer {layer['layer']!r} has no column {key!r}{suggest(key, known)}")
-            build = _neuron_rows if layer["kind"] == "neuron" else _product_rows
-            for name, found in build(layer).items():
-                rows[name] += found
-        return cls.from_frames(rows, {"T": T, "samples": None, "data": "given counts", **provenance})
 
-    @classmethod
-    def from_frames(cls, frames: Mapping[str, Any], provenance: Mapping[str, Any]) -> Record:
-        """Build a record from its three tables (data frames or lists of rows)."""
-        return cls(frames["layers"], frames["operations"], frames["memory"], provenance)
+        Raises
+        ------
+        OptionError
+            For a column that does not exist, a negative count, or a layer that lacks what its kind needs.
+        """
+        frames = given.frames(layers, T)
+        return cls(frames, {"T": T, "samples": None, "data": "given counts", **provenance})
 
     def to_frames(self) -> dict[str, DataFrame]:
-        """Return the three tables by name."""
-        return {"layers": self.layers, "operations": self.operations, "memory": self.memory}
+        """Return the tables by name."""
+        return {name: getattr(self, name) for name in TABLES}
 
     def save(self, folder: str | Path) -> Path:
         """Write the tables as parquet and the provenance as JSON into ``folder``, and return it."""
@@ -151,10 +127,10 @@ class Record:
         folder = Path(folder)
         try:
             provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-            frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+            frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
         except (OSError, ValueError) as error:
             raise DataError(f"{folder} holds no readable operation record: {error}") from error
-        return cls.from_frames(frames, provenance)
+        return cls(frames, provenance)
 
     @property
     def T(self) -> int:
@@ -232,71 +208,3 @@ def _on_events(products: DataFrame) -> Series:
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
-
-
-def _table(rows: Any, name: str) -> DataFrame:
-    import pandas as pd
-
-    columns = _TABLES[name]
-    frame = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=list(columns))
-    missing = set(columns) - set(frame.columns)
-    if missing:
-        raise DataError(f"the table {name!r} of an operation record lacks the columns {sorted(missing)}")
-    frame = frame[list(columns)]
-    # One type for each column, whatever the rows hold, so that a saved and loaded record equals the first.
-    for column, default in columns.items():
-        if column in _TEXT:
-            frame[column] = frame[column].astype("object").where(frame[column].notna(), None)
-        elif column in ("folded", "conventional"):
-            frame[column] = frame[column].astype("boolean")
-        elif column in ("order", "T", "weights", "weight_nonzero", "states", "bias"):
-            frame[column] = frame[column].fillna(default).astype("int64")
-        else:
-            frame[column] = pd.to_numeric(frame[column]).astype("float64")
-    return frame.reset_index(drop=True)
-
-
-def _row(columns: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {column: values.get(column, default) for column, default in columns.items()}
-
-
-def _product_rows(layer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    for needed in ("dense", "operand"):
-        if needed not in layer:
-            raise OptionError(f"layer {layer['layer']!r} needs {needed!r}")
-    if layer["operand"] not in OPERANDS:
-        raise OptionError(f"layer {layer['layer']!r}: the operand is one of {', '.join(OPERANDS)}")
-    dense = layer["dense"]
-    effective = layer.get("effective", dense)
-    values = {"op": "mac", "dense_nominal": dense, **dict.fromkeys(CONVENTIONS, effective), **layer}
-    if layer["operand"] in EVENTS:
-        for kind in ("events", "planes"):
-            values.setdefault(f"{kind}_exact", values["exact"])
-            values.setdefault(f"{kind}_nominal", values["nominal"])
-    values.setdefault("bits", {"binary": 1, "ternary": 2, "real": 32}.get(layer["operand"], 8))
-    memory = [
-        {"role": "weight", "policy": "dense", "elements": values["dense"]},
-        {"role": "weight", "policy": "event", "elements": values["exact"]},
-        {"role": "input", "elements": layer.get("inputs", 0.0), "bits": values["bits"]},
-    ]
-    return {
-        "layers": [_row(LAYER_COLUMNS, values)],
-        "operations": [_row(OPERATION_COLUMNS, values)],
-        "memory": [_row(MEMORY_COLUMNS, {"layer": layer["layer"], **row}) for row in memory],
-    }
-
-
-def _neuron_rows(layer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    if "updates" not in layer:
-        raise OptionError(f"neuron layer {layer['layer']!r} needs 'updates'")
-    updates, states = layer["updates"], layer.get("states", 1)
-    values = {"outputs": updates, "conventional": False, "neurons": updates / layer["T"], **layer, "states": states}
-    operations = []
-    for op, count in layer.get("ops", {}).items():
-        counts = dict.fromkeys(("dense", "dense_nominal", *CONVENTIONS), updates * count)
-        operations.append(_row(OPERATION_COLUMNS, {"layer": layer["layer"], "op": op, **counts}))
-    memory = [
-        _row(MEMORY_COLUMNS, {"layer": layer["layer"], "role": "state", "direction": way, "elements": updates * states})
-        for way in ("read", "write")
-    ]
-    return {"layers": [_row(LAYER_COLUMNS, values)], "operations": operations, "memory": memory}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from energy.operands import widest
-from energy.record import CONVENTIONS, LAYER_COLUMNS, MEMORY_COLUMNS, OPERATION_COLUMNS, Record
+from energy.record import Record
+from energy.schema import CONVENTIONS, row
 
 _COUNTS = (
     "calls", "inputs", "nonzero", "magnitude", "popcount", "second_inputs", "second_nonzero", "second_magnitude",
@@ -24,7 +25,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._layers: dict[str, dict[str, Any]] = {}
-        self._operations: dict[tuple[str, str], dict[str, Any]] = {}
+        self._operations: dict[tuple[str, ...], dict[str, Any]] = {}
         self._memory: dict[tuple[str, str, str, str], dict[str, Any]] = {}
 
     def layer(self, key: str, kind: str, **values: Any) -> None:
@@ -37,10 +38,15 @@ class Tally:
         self._layers[key].update(values)
 
     def operation(self, key: str, op: str, **values: Any) -> None:
-        """Add operations of one kind to a layer; without counts by convention all equal ``dense``."""
+        """Add operations of one kind to a layer; without counts by convention all equal ``dense``.
+
+        Calls that meet operands of different classes (a silent first step, a sum of spikes in a later one) keep rows
+        of their own, since they cost different things.
+        """
         dense = values["dense"]
         counts = dict.fromkeys(("dense_nominal", *CONVENTIONS), dense)
-        _add(self._operations.setdefault((key, op), {"layer": key, "op": op}), {**counts, **values})
+        classes = (values.get("operand") or "", values.get("second_operand") or "")
+        _add(self._operations.setdefault((key, op, *classes), {"layer": key, "op": op}), {**counts, **values})
 
     def memory(self, key: str, role: str, direction: str, policy: str, elements: float, bits: float) -> None:
         """Add accesses to a layer."""
@@ -54,27 +60,24 @@ class Tally:
     def record(self, samples: int, batches: int, provenance: Mapping[str, Any]) -> Record:
         """Divide by the samples and return the record."""
         T = int(provenance["T"])
-        for row in self._layers.values():
-            row["T"] = max(1, min(T, round(row.pop("steps", T * batches) / batches)))
-        divided = [
-            [{k: v / samples if k in _COUNTS and k != "calls" else v for k, v in row.items()} for row in table.values()]
-            for table in (self._layers, self._operations, self._memory)
-        ]
-        for row in divided[0]:
-            row["calls"] /= batches
-            if not math.isnan(row.get("weight_bits", math.nan)) and row.get("weights"):
-                macs = self._operations.get((row["layer"], "mac"), {"exact": math.nan})
-                row["weight_uses"] = macs["exact"] / samples / row["weights"]
-        frames = {
-            name: [{column: row.get(column, default) for column, default in columns.items()} for row in rows]
-            for name, columns, rows in zip(
-                ("layers", "operations", "memory"),
-                (LAYER_COLUMNS, OPERATION_COLUMNS, MEMORY_COLUMNS),
-                divided,
-                strict=True,
-            )
-        }
-        return Record.from_frames(frames, provenance)
+        macs: Counter[str] = Counter()
+        for (key, op, *_), operation in self._operations.items():
+            if op == "mac":
+                macs[key] += operation["exact"] / samples
+        for layer in self._layers.values():
+            layer["T"] = max(1, min(T, round(layer.pop("steps", T * batches) / batches)))
+            layer["calls"] *= samples / batches  # of batches, not of samples
+            if layer.get("weights") and layer["layer"] in macs:
+                layer["weight_uses"] = macs[layer["layer"]] / layer["weights"]
+        tables: dict[str, dict[Any, dict[str, Any]]] = {
+            "layers": self._layers, "operations": self._operations, "memory": self._memory,
+        }  # fmt: skip
+        frames = {name: [row(name, _divided(each, samples)) for each in rows.values()] for name, rows in tables.items()}
+        return Record(frames, provenance)
+
+
+def _divided(values: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    return {name: value / samples if name in _COUNTS else value for name, value in values.items()}
 
 
 def _add(row: dict[str, Any], values: Mapping[str, Any]) -> None:

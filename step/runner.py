@@ -154,4 +154,4 @@ def record_of(store: Store, run_id: str) -> energy.Record:
     frames = store.frames(run_id, "record.")
     provenance = frames.pop("provenance")
     facts = {key: json.loads(value) for key, value in zip(provenance["key"], provenance["value"], strict=True)}
-    return energy.Record.from_frames(frames, facts)
+    return energy.Record(frames, facts)

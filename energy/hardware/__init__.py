@@ -18,15 +18,18 @@ class Constant:
     Parameters
     ----------
     value : float
-        In pJ.
+        In ``unit``.
     source : str
     confirmed : bool
         False when the number was not found in the source itself.
+    unit : str
+        pJ unless the profile says otherwise.
     """
 
     value: float
     source: str
     confirmed: bool = True
+    unit: str = "pJ"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Hardware:
     """Constants that were looked up: what a price rests on."""
 
     def __getitem__(self, constant: str) -> float:
-        """Return a constant in pJ, and note that it was used.
+        """Return a constant in its unit, and note that it was used.
 
         Raises
         ------
@@ -62,6 +65,12 @@ class Hardware:
 
     def __contains__(self, constant: str) -> bool:
         return constant in self.constants
+
+    def scaled(self, constant: str, factor: float) -> Hardware:
+        """Return the profile with one constant multiplied: what would a price be if that number were another?"""
+        old = self.constants[constant]
+        changed = {**self.constants, constant: replace(old, value=old.value * factor)}
+        return replace(self, constants=changed, used=set())
 
 
 def names() -> list[str]:
@@ -107,9 +116,10 @@ def _parse(name: str, text: str) -> Hardware:
 
 def _constant(profile: str, key: str, entry: Any) -> Constant:
     where = f"constant {key!r} of hardware profile {profile!r}"
-    if not isinstance(entry, dict) or set(entry) - {"value", "source", "confirmed"} or not entry.get("source"):
-        raise DataError(f"{where} must be a mapping with value, source and, if you like, confirmed")
+    if not isinstance(entry, dict) or set(entry) - {"value", "source", "confirmed", "unit"} or not entry.get("source"):
+        raise DataError(f"{where} must be a mapping with value, source and, if you like, confirmed and unit")
     value = entry.get("value")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise DataError(f"{where} must be a number of pJ that is not negative, not {value!r}")
-    return Constant(float(value), str(entry["source"]), bool(entry.get("confirmed", True)))
+        raise DataError(f"{where} must be a number that is not negative, not {value!r}")
+    unit = str(entry.get("unit", "pJ"))
+    return Constant(float(value), str(entry["source"]), bool(entry.get("confirmed", True)), unit)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from energy.hardware import Hardware, load
-from energy.record import CONVENTIONS, EVENTS, PRODUCTS, Convention, Record
+from energy.models.layer import Layer, layers_of
+from energy.record import CONVENTIONS, EVENTS, Convention, Record
 from neurons.errors import OptionError
 from neurons.registry import Registry
 
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 energy_models: Registry[EnergyModel] = Registry("energy model", "energy_models")
 
 PARTS = (
-    "compute", "neuron", "memory_weight", "memory_state", "memory_activation", "addressing", "routing", "static",
+    "compute", "neuron", "memory_weight", "memory_state", "memory_activation", "memory_partial_sum", "addressing",
+    "routing", "static",
 )  # fmt: skip
-"""Parts of a price, in pJ. A part that a model does not know is NaN, never 0."""
+"""Parts of a price, in pJ. A part that a model does not know is NaN, never 0. Biases count as weights."""
+MEMORY_PARTS = tuple(part for part in PARTS if part.startswith("memory"))
 
 IntegerRule = Literal["unrolled", "mac", "ac"]
 NAN = float("nan")
@@ -54,6 +58,8 @@ class Executed:
 class EnergyModel(ABC):
     """Base of all energy models: a frozen dataclass whose fields are its options.
 
+    A model writes ``price_layer``; one that needs several layers at once writes ``price_layers``.
+
     Class attributes
     ----------------
     source : str
@@ -62,24 +68,36 @@ class EnergyModel(ABC):
         Whether the equations are the paper's own, or put together from what is said about them.
     ignores : tuple of str
         What the model leaves out.
+    profile : str
+        Hardware whose constants it takes unless told otherwise.
+    unit : str
+        Unit of its prices. Only ``"pJ"`` can be compared between models (and that with care).
+    variants : mapping of str to mapping
+        Readings of the model that stand side by side in comparisons: a suffix of its name (empty for the plain
+        model) and the options of each, ``hardware`` among them.
+    reuses_weights : bool
+        Whether its price of weights already takes account of reuse.
     """
 
     source: ClassVar[str]
     confidence: ClassVar[Literal["published", "reconstruction"]] = "published"
     ignores: ClassVar[tuple[str, ...]] = ()
+    profile: ClassVar[str] = "45nm"
+    unit: ClassVar[str] = "pJ"
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    reuses_weights: ClassVar[bool] = False
 
     @abstractmethod
-    def price_layer(self, layer: Any, operations: list[Any], hardware: Hardware) -> Price | None:
-        """Return the price of one layer, or None when the model does not apply to it.
+    def price_layer(self, layer: Layer, hardware: Hardware) -> Price | None:
+        """Return the price of one layer, or None when the model does not apply to it."""
 
-        Parameters
-        ----------
-        layer : named tuple
-            Row of ``record.layers``, with ``first`` (whether it is the first layer with weights).
-        operations : list of named tuple
-            Its rows of ``record.operations``.
-        hardware : Hardware
-        """
+    def price_layers(self, layers: Sequence[Layer], hardware: Hardware) -> list[Price | None]:
+        """Return the price of every layer; for models that need to see the whole network."""
+        return [None if layer.folded else self.price_layer(layer, hardware) for layer in layers]
+
+    def figures(self, layers: Sequence[Layer], hardware: Hardware) -> dict[str, float | str]:
+        """Return what the model says beside the price, by name: verdicts, counts under its own rule."""
+        return {}
 
     def warnings(self, record: Record, hardware: Hardware) -> list[str]:
         """Return what a reader of the prices should know about this record."""
@@ -99,45 +117,69 @@ class EnergyModel(ABC):
             found.append(f"unconfirmed constants in {hardware.name}: {', '.join(weak)}")
         return found
 
-    def price(self, record: Record, hardware: str | Path | Hardware = "45nm") -> DataFrame:
+    def price(
+        self, record: Record, hardware: str | Path | Hardware | None = None, *, seconds: float | None = None
+    ) -> DataFrame:
         """Return the energy of one inference in pJ: one row for each layer.
 
-        Columns: layer, kind, the parts (see ``PARTS``; NaN where the model knows no such cost), total, applicable,
-        note. ``attrs`` of the table carry model, options, source, confidence, ignores, warnings, hardware, and the
-        layers that the total leaves out for want of a price (``unpriced``).
+        Parameters
+        ----------
+        record : Record
+        hardware : str or path, optional
+            Name of a profile, or a YAML file of one's own; the model's own profile when left out.
+        seconds : float, optional
+            Time of one inference, over which the profile's static power is charged, in a row of its own. Without it
+            static energy is left out, and a warning says so where the profile knows the power.
+
+        Returns
+        -------
+        DataFrame
+            Columns: layer, kind, the parts (see ``PARTS``; NaN where the model knows no such cost), total,
+            applicable, note. ``attrs`` carry model, options, unit, source, confidence, ignores, warnings, hardware,
+            node (nm), constants (value, unit, source, confirmed of every constant that was used), figures, and the
+            layers that the total leaves out for want of a price (``unpriced``).
         """
         import pandas as pd
 
-        profile = load(hardware)
-        operations: dict[str, list[Any]] = {}
-        row: Any
-        layer: Any
-        for row in record.operations.itertuples(index=False):
-            operations.setdefault(row.layer, []).append(row)
-        layers = record.layers.sort_values("order")
-        weighted = layers["layer"][layers["kind"].isin(PRODUCTS) & layers["second_operand"].isna()]
-        layers = layers.assign(first=layers["layer"] == (weighted.iloc[0] if len(weighted) else None))
+        profile = load(self.profile if hardware is None else hardware)
+        layers = layers_of(record)
         rows: list[dict[str, Any]] = []
-        for layer in layers.itertuples(index=False):
-            found = None if layer.folded else self.price_layer(layer, operations.get(layer.layer, []), profile)
+        for layer, found in zip(layers, self.price_layers(layers, profile), strict=True):
             reason = "folded into the layer before" if layer.folded else "outside the scope of the model"
             priced = found or Price(note=reason)
+            unknown = set(priced.parts) - set(PARTS)
+            if unknown:
+                name = type(self).__name__
+                raise OptionError(f"{name} prices the parts {sorted(unknown)}; known: {', '.join(PARTS)}")
             parts = {part: priced.parts.get(part, NAN) for part in PARTS}
             known = [value for value in parts.values() if value == value]
             rows.append(
                 {"layer": layer.layer, "kind": layer.kind, **parts, "total": sum(known) if known else NAN,
                  "applicable": found is not None and bool(known), "note": priced.note}
             )  # fmt: skip
+        warnings = []
+        if "static_power" in profile.constants:
+            if seconds is None:
+                warnings.append(f"static power of {profile.name} is left out; state the seconds of one inference")
+            else:
+                check_positive(seconds=seconds)
+                energy = profile["static_power"] * seconds * 1e12
+                rows.append({"layer": "static power", "kind": "static", **dict.fromkeys(PARTS, NAN), "static": energy,
+                             "total": energy, "applicable": True, "note": f"over {seconds:g} s"})  # fmt: skip
+        elif seconds is not None:
+            raise OptionError(f"hardware {profile.name!r} has no static_power to charge over {seconds:g} s")
         columns = ["layer", "kind", *PARTS, "total", "applicable", "note"]
         table = pd.DataFrame(rows, columns=columns)
         unpriced = [str(priced["layer"]) for priced in rows if priced["note"].startswith("no price")]
-        warnings = self.warnings(record, profile)
+        figures = self.figures(layers, profile)
+        warnings = [*self.warnings(record, profile), *warnings]
         if unpriced:
             warnings.append(f"left out of the total for want of a price: {', '.join(unpriced)}")
         table.attrs.update(
-            model=getattr(type(self), "registered_name", type(self).__name__), options=asdict(self), unit="pJ",
-            source=self.source, confidence=self.confidence, ignores=list(self.ignores),
-            warnings=warnings, unpriced=unpriced, hardware=profile.name, T=record.T,
+            model=getattr(type(self), "registered_name", type(self).__name__), options=asdict(self), unit=self.unit,
+            source=self.source, confidence=self.confidence, ignores=list(self.ignores), figures=figures,
+            warnings=warnings, unpriced=unpriced, hardware=profile.name, node=profile.node_nm, T=record.T,
+            constants={name: asdict(profile.constants[name]) for name in sorted(profile.used)},
         )  # fmt: skip
         return table
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from energy.hardware import Hardware
 from energy.models.base import (
     EnergyModel,
     IntegerRule,
+    Layer,
     Price,
     check_choice,
     check_convention,
@@ -16,7 +17,7 @@ from energy.models.base import (
     energy_models,
     executed,
 )
-from energy.record import PRODUCTS, Convention
+from energy.record import Convention
 
 Precision = Literal["fp32", "fp16", "int8", "int32"]
 
@@ -65,16 +66,14 @@ class OpCount(EnergyModel):
         check_choice("integers", self.integers, ("unrolled", "mac", "ac"))
         check_choice("first_layer", self.first_layer, ("dense", "nonzero"))
 
-    def price_layer(self, layer: Any, operations: list[Any], hardware: Hardware) -> Price | None:
-        if layer.kind not in PRODUCTS:
+    def price_layer(self, layer: Layer, hardware: Hardware) -> Price | None:
+        if not layer.is_product:
             return None
         add = hardware[f"{self.precision}_add"]
         mac = hardware[f"{self.precision}_mul"] + add if self.mac is None else self.mac
         ac = add if self.ac is None else self.ac
         energy = 0.0
-        for operation in operations:
-            if operation.op != "mac":
-                continue
+        for operation in layer.macs:
             work = executed(operation, self.convention, self.integers)
             count = work.count
             if layer.first and operation.operand == "real" and self.first_layer == "nonzero":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from energy.hardware import Hardware
 from energy.models.base import (
     EnergyModel,
     IntegerRule,
+    Layer,
     Price,
     check_choice,
     check_convention,
@@ -16,7 +17,7 @@ from energy.models.base import (
     energy_models,
     executed,
 )
-from energy.record import PRODUCTS, Convention
+from energy.record import Convention
 
 
 @energy_models.register("step")
@@ -67,18 +68,16 @@ class StepMemory(EnergyModel):
         check_convention(self.convention)
         check_choice("integers", self.integers, ("unrolled", "mac", "ac"))
 
-    def price_layer(self, layer: Any, operations: list[Any], hardware: Hardware) -> Price | None:
+    def price_layer(self, layer: Layer, hardware: Hardware) -> Price | None:
         bit = hardware["memory_bit"] if self.memory_bit is None else self.memory_bit
-        if layer.kind == "neuron":
+        if layer.is_neuron:
             return Price({"memory_state": 2 * layer.updates * layer.states * self.state_bits * bit})
-        if layer.kind not in PRODUCTS:
+        if not layer.is_product:
             return None
         ac = hardware["fp32_add"] if self.ac is None else self.ac
         mac = hardware["fp32_mul"] + hardware["fp32_add"] if self.mac is None else self.mac
         compute, fetches = 0.0, 0.0
-        for operation in operations:
-            if operation.op != "mac":
-                continue
+        for operation in layer.macs:
             work = executed(operation, self.convention, self.integers)
             fetches += work.count
             if work.kind == "bits":

@@ -9,6 +9,7 @@ from energy.hardware import Hardware
 from energy.models.base import (
     EnergyModel,
     IntegerRule,
+    Layer,
     Price,
     check_choice,
     check_convention,
@@ -16,7 +17,7 @@ from energy.models.base import (
     energy_models,
     executed,
 )
-from energy.record import EVENTS, PRODUCTS, Convention, Record
+from energy.record import EVENTS, Convention, Record
 
 Type = Literal["int8", "int16", "int32", "fp16", "fp32"]
 _TYPES = ("int8", "int16", "int32", "fp16", "fp32")
@@ -75,13 +76,14 @@ class TypedHorowitz(EnergyModel):
             found.append(f"16-bit multiplications rest on a weakly supported constant: {', '.join(wide)}")
         return found
 
-    def price_layer(self, layer: Any, operations: list[Any], hardware: Hardware) -> Price | None:
-        if layer.kind == "neuron":
-            return self._other(operations, hardware, "neuron", self._real(layer.bits) if _is_real(layer) else self._sum)
-        if layer.kind not in PRODUCTS:
-            return None if not operations else self._other(operations, hardware, "compute", None)
+    def price_layer(self, layer: Layer, hardware: Hardware) -> Price | None:
+        if layer.is_neuron:
+            kind = self._real(layer.bits) if _is_real(layer) else self._sum
+            return self._other(layer.operations, hardware, "neuron", kind)
+        if not layer.is_product:
+            return None if not layer.operations else self._other(layer.operations, hardware, "compute", None)
         energy = 0.0
-        for operation in operations:
+        for operation in layer.operations:
             if operation.op == "mac":
                 energy += self._product(operation, hardware)
             elif operation.op == "add" and self.bias:

@@ -113,9 +113,12 @@ def test_operand_classes_merge_to_the_widest() -> None:
     layer = nn.Linear(8, 4)
     real = torch.rand(2, 2, 8)
     record = energy.measure(layer, [spikes(2, 2, 8), real])
-    assert record.products.iloc[0]["operand"] == "real"
-    assert math.isnan(record.products.iloc[0]["events_exact"])
-    assert energy.measure(layer, [spikes(2, 2, 8), 2 * spikes(2, 2, 8)]).products.iloc[0]["operand"] == "integer"
+    assert record.layers.loc[0, "operand"] == "real"
+    # What each class of operand costs differs, so the operations keep a row for each.
+    assert sorted(record.products["operand"]) == ["binary", "real"]
+    assert math.isnan(record.products.set_index("operand").loc["real", "events_exact"])
+    sums = energy.measure(layer, [spikes(2, 2, 8), 2 * spikes(2, 2, 8)])
+    assert sums.layers.loc[0, "operand"] == "integer"
 
 
 @pytest.mark.parametrize(

@@ -275,10 +275,10 @@ def test_a_model_of_ones_own() -> None:
         source = "this test"
         pj: float = 2.0
 
-        def price_layer(self, layer, operations, hardware):
+        def price_layer(self, layer, hardware):
             from energy.models import Price
 
-            return Price({"neuron": self.pj * layer.updates}) if layer.kind == "neuron" else None
+            return Price({"neuron": self.pj * layer.updates}) if layer.is_neuron else None
 
     table = energy.price(layers(1.0, 0.1), PerUpdate(pj=3.0))
     assert table["total"].sum() == 300

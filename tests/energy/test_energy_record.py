@@ -34,14 +34,14 @@ def test_empty_folder(tmp_path: Path) -> None:
 def test_a_record_without_time_steps() -> None:
     frames = Record.from_layers([{"operand": "real", "dense": 10}], T=1).to_frames()
     with pytest.raises(DataError, match="T >= 1"):
-        Record.from_frames(frames, {})
+        Record(frames, {})
 
 
 def test_a_table_that_lacks_a_column() -> None:
     frames = Record.from_layers([{"operand": "real", "dense": 10}], T=1).to_frames()
     frames["operations"] = frames["operations"].drop(columns="exact")
     with pytest.raises(DataError, match=r"'operations'.*exact"):
-        Record.from_frames(frames, {"T": 1})
+        Record(frames, {"T": 1})
 
 
 def test_by_hand() -> None:
