@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +140,19 @@ def _norm(args: tuple[Any, ...], out: Tensor) -> Work:
 def _eval_norm(args: tuple[Any, ...], out: Tensor) -> Work:
     # Mean, variance and affine map of a batch norm in eval mode are constants: one product, one addition.
     return Work("norm", {"mul": out.numel(), "add": out.numel()})
+
+
+def pooled(name: str, args: tuple[Any, ...]) -> int:
+    """Return how many values each window of an average pooling holds, where all hold as many; 0 otherwise."""
+    if not re.fullmatch(r"avg_pool[123]d", name):
+        return 0
+    dimensions = int(name[-2])
+    size = [args[1]] if isinstance(args[1], int) else list(args[1])
+    padding, ceil, counts_padding, divisor = (*args[3:7], *(0, False, True, None)[len(args[3:7]) :])
+    padded = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
+    if ceil or divisor is not None or (padded and not counts_padding):
+        return 0
+    return math.prod(size * dimensions if len(size) == 1 else size)
 
 
 _RULES: dict[str, Callable[[tuple[Any, ...], Tensor], Work | None]] = {

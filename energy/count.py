@@ -23,6 +23,7 @@ def measure(
     *,
     batches: int | None = None,
     data: str = "given tensor",
+    steps: bool = False,
     input_operand: str | None = None,
 ) -> Record:
     """Run a network on real samples and return its operation record: numbers of one inference of one sample.
@@ -43,6 +44,9 @@ def measure(
         How many batches of an iterable to use; all when left out.
     data : str
         Name of the data, for the provenance.
+    steps : bool
+        Keep the counts of every time step (``record.steps``) and count the updates that changed a potential; neurons
+        are run a second time for it.
     input_operand : {"binary", "ternary", "integer", "quantised", "real"}, optional
         ``"real"`` declares an input real whose values happen to be integers (pixels 0 to 255); otherwise the values
         decide.
@@ -59,8 +63,8 @@ def measure(
         raise OptionError(
             f"input_operand is 'real' or left out (the values decide among {known}), not {input_operand!r}"
         )
-    counter = Counter(network)
-    steps: int | None = None
+    counter = Counter(network, by_step=steps)
+    T: int | None = None
     samples = used = 0
     with _prepared(network, counter):
         for batch in _limited([x] if isinstance(x, Tensor) else x, batches):
@@ -68,22 +72,24 @@ def measure(
                 raise ShapeError(
                     f"a network is measured on tensors [T, B, ...] with T >= 1 and B >= 1, not {_form(batch)}"
                 )
-            if steps is not None and batch.shape[0] != steps:
-                raise ShapeError(f"all batches must have the same number of time steps: {steps}, then {batch.shape[0]}")
-            steps, size = batch.shape[:2]
+            if T is not None and batch.shape[0] != T:
+                raise ShapeError(f"all batches must have the same number of time steps: {T}, then {batch.shape[0]}")
+            T, size = batch.shape[:2]
             reset(network)
             if input_operand == "real":
                 counter.tags.put(batch, floor="real")
-            counter.begin(steps, size)
+            counter.begin(T, size)
             with counter:
                 network(batch)
+            counter.end()
             samples, used = samples + size, used + 1
         reset(network)
-    if steps is None:
+    if T is None:
         raise DataError("no batch to measure the network on")
     if not len(counter.tally):
         raise DataError(f"nothing was counted in {type(network).__name__}: its forward pass calls no torch operation")
-    return counter.tally.record(samples, used, _provenance(network, counter, steps, samples, used, data, input_operand))
+    provenance = _provenance(network, counter, T, samples, used, data, input_operand)
+    return counter.tally.record(samples, used, provenance, counter.activity)
 
 
 def _limited(batches: Iterable[Any], limit: int | None) -> Iterator[Any]:
@@ -175,6 +181,7 @@ def _provenance(
         "data": data,
         "dtype": str(parameter.dtype if parameter is not None else counter.dtype).removeprefix("torch."),
         "device": str(parameter.device if parameter is not None else "cpu"),
+        "made": "measured",
         "operands": "decided from values; quantised codes followed from the neuron that makes them",
         "input_operand": input_operand or "by value",
         "first_layer": "real inputs are multiply-accumulates; a layer computed once for repeated input counts once",

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from energy import products
-from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, work_of
-from energy.foreign import state_words
-from energy.operands import Grid, Tags
+from energy.activity import Activity
+from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, pooled, work_of
+from energy.foreign import leaks, potential, state_words
+from energy.operands import Grid, Tags, components
 from energy.tally import Tally
-from neurons import Neuron, update_cost
+from neurons import Neuron, leaky, update_cost
 from neurons.errors import DataError
 
 _OWN_KINDS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], str], ...] = (
@@ -55,11 +56,14 @@ class Counter(TorchDispatchMode):
     ----------
     network : nn.Module
         Its parameters and buffers are the weights; what is computed from them alone costs nothing per inference.
+    by_step : bool
+        Keep the counts of every time step, and follow the potentials of neurons.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, by_step: bool = False) -> None:
         super().__init__()
         self.tally = Tally()
+        self.activity = Activity(by_step)
         self.tags = Tags()
         self.uncounted: Counts[str] = Counts()
         self.dtype = torch.get_default_dtype()
@@ -69,11 +73,53 @@ class Counter(TorchDispatchMode):
         self._depth = 0
         self._inner: Counts[str] | None = None
         self._costs: dict[int, dict[str, float]] = {}
+        self._leaks: dict[int, bool | None] = {}
+        self._potentials: dict[str, Tensor] = {}
+        self._entries: Counts[str] = Counts()
+        self._functional: dict[tuple[str, str], list[str]] = {}
+        self._zeros: dict[int, int] = {}
+        self._forms: dict[str, tuple[str, int, int]] = {}
 
     def begin(self, T: int, B: int) -> None:
         """Start a batch of B samples over T time steps."""
         self.T, self.B = T, B
         self._frames, self._depth, self._inner = [], 0, None
+        for seen in (self._potentials, self._entries, self._functional, self._forms, self._zeros):
+            seen.clear()
+
+    def end(self) -> None:
+        """End a batch."""
+        names = self._loops()
+        self.activity.close(names)
+        if any(key != name for key, name in names.items()):
+            self.tally.rename(names)
+
+    def _loops(self) -> dict[str, str]:
+        """Find functional calls in a loop over time: each becomes one layer that ran T steps."""
+        names: dict[str, str] = {}
+        for (path, _), keys in self._functional.items():
+            each, left = divmod(len(keys), self.T)
+            forms = [self._forms.get(key) for key in keys]
+            alike = all(form is not None and form == forms[i % each] for i, form in enumerate(forms)) if each else False
+            if self.T > 1 and not left and alike and self._entries[path] == 1 and all(f and f[1] == 1 for f in forms):
+                names |= {key: keys[i % each] for i, key in enumerate(keys)}
+        return names
+
+    def layer(self, key: str, kind: str, *, steps: int, outputs: int, **values: Any) -> None:
+        """Add one call of a layer to the tally."""
+        self._forms[key] = (kind, steps, outputs)
+        self.tally.layer(key, kind, steps=steps, outputs=outputs, **values)
+
+    def weight_zeros(self, weight: Tensor) -> int:
+        """Return how many of the distinct values of a weight are zero (looked at once for each batch)."""
+        known = self._zeros.get(weight.data_ptr())
+        if known is None:
+            known = self._zeros[weight.data_ptr()] = products.distinct(weight) - int(torch.count_nonzero(weight))
+        return max(known, 0)
+
+    def buffer(self, x: Tensor) -> float:
+        """Return how many values of a tensor are there at a time: one sample, one step."""
+        return x.numel() / self.steps(x) / self.B
 
     # Modules ------------------------------------------------------------------------------------------------------
 
@@ -81,6 +127,7 @@ class Counter(TorchDispatchMode):
         """Note that a module starts."""
         own = next((kind for classes, kind in _OWN_KINDS if isinstance(module, classes)), None)
         self._frames.append(Frame(path, module, own, x))
+        self._entries[path] += 1
 
     def leave(self, path: str, module: nn.Module, x: Tensor | None, out: Any) -> None:
         """Note that a module ends.
@@ -106,7 +153,9 @@ class Counter(TorchDispatchMode):
             frame.names[kind] += 1
             return frame.path or kind
         frame.names[name] += 1
-        return f"{frame.path}.{name}-{frame.names[name]}".lstrip(".")
+        key = f"{frame.path}.{name}-{frame.names[name]}".lstrip(".")
+        self._functional.setdefault((frame.path, name), []).append(key)
+        return key
 
     @property
     def frame(self) -> Frame | None:
@@ -145,6 +194,9 @@ class Counter(TorchDispatchMode):
     ) -> None:
         updates, bits = x.numel(), x.element_size() * 8
         steps = self.steps(x)
+        sources = self.tags.of(x).origins or frozenset()
+        if id(module) not in self._leaks:
+            self._leaks[id(module)] = leaky(module, x) if isinstance(module, Neuron) else leaks(module)
         if isinstance(module, Neuron):
             name = getattr(module, "registered_name", type(module).__name__)
             states, kind, conventional = module.state_words, module.output, module.conventional
@@ -156,18 +208,55 @@ class Counter(TorchDispatchMode):
             name, states, conventional = type(module).__name__, state_words(module, out), False
             kind, cost = "binary", dict(inner or {})
             self.tags.put(y, grid=Grid(1.0, 1, "spikes"))
+        self.tags.of(y).origins = frozenset({key})
         described = self.tags.operand(y)
-        self.tally.layer(
+        self.layer(
             key, "neuron", module=type(module).__name__, neuron=name, conventional=conventional, output=kind,
             operand="real", bits=bits, inputs=updates, outputs=y.numel(), nonzero_outputs=described.nonzero,
-            neurons=updates / steps / self.B, states=states, updates=updates, steps=steps,
+            neurons=updates / steps / self.B, states=states, updates=updates, steps=steps, sources=sources,
+            leaky=self._leaks[id(module)],
         )  # fmt: skip
+        if described.is_events and not conventional:
+            self.activity.spikes(key, components(y, described)["magnitude"], self.steps(y), self.B)
+        if self.activity.by_step:
+            self._add_steps(key, module, x, y, steps, out)
         for op, count in cost.items():
             self.tally.operation(key, op, operand="real", bits=bits, dense=float(count))
         for direction in ("read", "write") if states else ():
-            self.tally.memory(key, "state", direction, "dense", updates * states, bits)
-        self.tally.memory(key, "output", "write", "dense", y.numel(), described.bits)
-        self.tally.memory(key, "output", "write", "event", described.nonzero, described.bits)
+            self.tally.memory(key, "state", direction, "dense", updates * states, bits, self.buffer(x) * states)
+        for policy, elements in (("dense", y.numel()), ("event", described.nonzero)):
+            self.tally.memory(key, "output", "write", policy, elements, described.bits, self.buffer(y))
+
+    def _add_steps(self, key: str, module: nn.Module, x: Tensor, y: Tensor, steps: int, out: Any) -> None:
+        """Add spikes, and updates that changed a potential, of every step."""
+        sent = y.ne(0).reshape(steps, -1).sum(1).tolist() if y.numel() % steps == 0 else None
+        counts: dict[str, Any] = {"inputs": [x.numel() / steps] * steps, "outputs": [y.numel() / steps] * steps}
+        if sent is not None:
+            counts["nonzero_outputs"] = sent
+        changed = self._changes(key, module, x, out)
+        if changed is not None:
+            counts["effective_updates"] = changed
+            self.tally.layer(key, "neuron", calls=0.0, effective_updates=float(sum(changed)))
+        self.activity.step(key, counts, steps, self.T)
+
+    def _changes(self, key: str, module: nn.Module, x: Tensor, out: Any) -> list[float] | None:
+        """Count neurons whose potential a step changed; all of them in the first, since it sets the potential."""
+        if not isinstance(module, Neuron):
+            held = potential(module, out)
+            before = self._potentials.get(key)
+            if held is None:
+                return None
+            self._potentials[key] = held.clone()
+            return [float(held.numel() if before is None else held.ne(before).sum())]
+        if not module.streams or not module.state or module.conventional or x.shape[0] != self.steps(x):
+            return None
+        state, counts = module.resting_state(x), []
+        name = "v" if "v" in state else next(iter(state))
+        for number, current in enumerate(x.unbind(0)):
+            _, after = Neuron.run(module, current.unsqueeze(0), state)
+            counts.append(float(after[name].numel() if number == 0 else after[name].ne(state[name]).sum()))
+            state = after
+        return counts
 
     def _tag_output(self, neuron: Neuron, y: Tensor) -> None:
         if neuron.output == "real":
@@ -207,6 +296,10 @@ class Counter(TorchDispatchMode):
         self._see(name, func, args, kwargs, inputs, out)
         return out
 
+    def origins(self, inputs: list[Tensor]) -> frozenset[str]:
+        """Return the products and neurons that the values of some tensors come from."""
+        return frozenset().union(*(self.tags.of(x).origins or () for x in inputs))
+
     def is_fixed(self, x: Tensor) -> bool:
         """Whether a tensor is a weight, or computed from weights alone."""
         return x.untyped_storage().data_ptr() in self._weights or self.tags.of(x).fixed
@@ -215,12 +308,19 @@ class Counter(TorchDispatchMode):
         if all(self.is_fixed(x) for x in inputs):
             for y in _tensors((out,)):
                 self.tags.put(y, fixed=True)
-        elif name in products.HANDLERS:
+            return
+        known = [origins for x in inputs if (origins := self.tags.of(x).origins)]
+        if name in products.HANDLERS:
             products.HANDLERS[name](self, args, kwargs, out)
         elif name in FREE:
             self._follow(name, inputs, out)
         else:
             self._count_other(name, func, args, kwargs, inputs, out)
+        origins = known[0] if len(known) == 1 else frozenset().union(*known)
+        for y in _tensors((out,)):
+            tag = self.tags.of(y)
+            if tag.origins is None:
+                tag.origins = origins
 
     def _follow(self, name: str, inputs: list[Tensor], out: Any) -> None:
         if name in FOLLOW:
@@ -269,9 +369,10 @@ class Counter(TorchDispatchMode):
         operand = described[0].kind if described else "real"
         second = {"second_operand": described[1].kind, "second_bits": described[1].bits} if len(described) > 1 else {}
         bits = described[0].bits if described else x.element_size() * 8
-        self.tally.layer(
-            key, kind, module=module, operand=operand, bits=bits, inputs=float(sum(t.numel() for t in moving)),
-            outputs=out.numel(), folded=folded, steps=self.steps(x), **second, **weights,
+        self.layer(
+            key, kind, module=module, sources=self.origins(inputs), operand=operand, bits=bits,
+            inputs=float(sum(t.numel() for t in moving)), outputs=out.numel(), folded=folded, steps=self.steps(x),
+            **second, **weights,
         )  # fmt: skip
         if folded:
             return
@@ -283,7 +384,9 @@ class Counter(TorchDispatchMode):
             both = dict.fromkeys(("exact", "nominal", "fan_out", "kernel"), effective)
             self.tally.operation(key, op, operand=operand, bits=bits, dense=float(count), **both, **second)
         if kind == "embedding":
-            self.tally.memory(key, "weight", "read", "dense", out.numel(), out.element_size() * 8)
+            self.tally.memory(
+                key, "weight", "read", "dense", out.numel(), out.element_size() * 8, weights.get("weights", 0)
+            )
 
     def _tag_result(self, name: str, args: Any, inputs: list[Tensor], out: Tensor, alpha: float) -> None:
         first = self.tags.of(inputs[0])
@@ -292,8 +395,14 @@ class Counter(TorchDispatchMode):
         floor = "real" if "real" in floors and name not in _DECIDES and out.is_floating_point() else None
         grid: Grid | None = None
         constant = next((a for a in args if isinstance(a, (int, float)) and not isinstance(a, bool)), None)
+        window = pooled(name, args)
         if name in MAX_POOLS:
             grid = first.grid
+        elif window:
+            of = first.grid or products.own_grid(self.tags.operand(inputs[0]))
+            if of is not None and of.kind == "spikes":
+                # The mean of a window of spikes is their sum, scaled: the weights behind it can take the scale in.
+                grid = Grid(of.step / window, of.top * window, "spikes")
         elif name == "sum" and first.grid is not None:
             terms = max(1, inputs[0].numel() // max(1, out.numel()))
             grid = Grid(first.grid.step, first.grid.top * terms, first.grid.kind)

@@ -31,6 +31,26 @@ def state_words(module: nn.Module, output: Any) -> int:
     return max(hidden, returned, 1)
 
 
+def leaks(module: nn.Module) -> bool | None:
+    """Whether the potential of a foreign neuron decays without input; None when its parameters do not tell."""
+    if hasattr(module, "beta"):  # snnTorch: the factor by which a potential decays in a step
+        beta = module.beta
+        return bool((beta != 1).any()) if isinstance(beta, Tensor) else beta != 1
+    if hasattr(module, "tau") or hasattr(module, "w"):  # SpikingJelly: a time constant, fixed or learned
+        return True
+    return False if type(module).__name__.startswith("IF") else None
+
+
+def potential(module: nn.Module, output: Any) -> Tensor | None:
+    """Return the membrane potential of a foreign neuron after a step; None when it runs all steps at once."""
+    if getattr(module, "step_mode", "s") == "m":
+        return None
+    held = getattr(module, "v", None)
+    if held is None:
+        held = output[-1] if isinstance(output, tuple) else getattr(module, "mem", None)
+    return held if isinstance(held, Tensor) and held.dim() > 0 else None
+
+
 def reset(network: nn.Module) -> None:
     """Put the SpikingJelly neurons of a network back to rest; their state would leak from batch to batch."""
     base = sys.modules.get("spikingjelly.activation_based.base")

@@ -57,8 +57,8 @@ class Grid:
 class Operand:
     """A tensor as an operand: class, bits, and totals over all its values.
 
-    ``nonzero``, ``magnitude`` and ``popcount`` count non-zero values, units of the grid, and one-bits; the last two
-    are NaN for real values.
+    ``nonzero``, ``magnitude`` and ``popcount`` count non-zero values, units of the grid, and one-bits; ``largest`` is
+    the largest magnitude. All but the first are NaN for real values.
     """
 
     kind: str
@@ -68,6 +68,7 @@ class Operand:
     nonzero: float = 0.0
     magnitude: float = float("nan")
     popcount: float = float("nan")
+    largest: float = float("nan")
 
     @property
     def is_events(self) -> bool:
@@ -83,7 +84,11 @@ class _Cell:
 
 @dataclass
 class Tag:
-    """What is known of a tensor beside its values."""
+    """What is known of a tensor beside its values.
+
+    ``product`` is the layer whose result it is, norm and bias aside; ``origins`` are the products and neurons that
+    its values come from.
+    """
 
     version: int
     grid: Grid | None = None
@@ -91,6 +96,7 @@ class Tag:
     product: str | None = None
     fixed: bool = False
     cell: _Cell = field(default_factory=_Cell)
+    origins: frozenset[str] | None = None
 
 
 class Tags:
@@ -115,15 +121,16 @@ class Tags:
         floor: str | None = None,
         product: str | None = None,
         fixed: bool = False,
+        origins: frozenset[str] | None = None,
     ) -> None:
         """Replace the tag of a tensor."""
-        self._tags[tensor] = Tag(tensor._version, grid, floor, product, fixed)
+        self._tags[tensor] = Tag(tensor._version, grid, floor, product, fixed, origins=origins)
 
     def follow(self, source: Tensor, target: Tensor) -> None:
         """Tag a view, copy or selection of ``source``; the description is shared where the values are the same."""
         tag = self.of(source)
         cell = tag.cell if source.numel() == target.numel() else _Cell()
-        self._tags[target] = Tag(target._version, tag.grid, tag.floor, tag.product, tag.fixed, cell)
+        self._tags[target] = Tag(target._version, tag.grid, tag.floor, tag.product, tag.fixed, cell, tag.origins)
 
     def operand(self, tensor: Tensor) -> Operand:
         """Describe a tensor as an operand (once; views share the answer)."""
@@ -137,7 +144,7 @@ def describe(x: Tensor, grid: Grid | None = None, floor: str | None = None) -> O
     """Classify the values of a tensor and count them."""
     width = x.element_size() * 8
     if x.numel() == 0:
-        return Operand("binary", 1, 1.0, 0, 0.0, 0.0, 0.0)
+        return Operand("binary", 1, 1.0, 0, 0.0, 0.0, 0.0, 0.0)
     # Pieces that fit the cache: several passes over a piece cost little more than one over the tensor.
     pieces = x.detach().reshape(-1).split(_PIECE)
     if floor == "real":
@@ -149,12 +156,18 @@ def describe(x: Tensor, grid: Grid | None = None, floor: str | None = None) -> O
         kind, bits = _classify(pieces, step)
         operand = Operand(kind, bits or width, step if kind != "real" else 1.0, x.numel())
     counts: dict[str, float] = {}
+    largest = 0.0
     for piece in pieces:
-        for name, values in components(piece, operand).items():
+        parts = components(piece, operand)
+        for name, values in parts.items():
             counts[name] = counts.get(name, 0.0) + float(values.sum())
+        if operand.kind in ("integer", "quantised"):
+            largest = max(largest, float(parts["magnitude"].max()))
     operand.nonzero = counts["nonzero"]
     operand.magnitude = counts.get("magnitude", float("nan"))
     operand.popcount = counts.get("popcount", float("nan"))
+    if operand.kind != "real":
+        operand.largest = largest or float(operand.nonzero > 0)
     return operand
 
 

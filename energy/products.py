@@ -49,6 +49,15 @@ def _convolution(counter: Counter, args: Any, kwargs: Any, out: Tensor) -> None:
     }
     out_channels = outputs * groups if transposed else weight.shape[0]
     key = counter.key("conv", "conv")
+    counts["sparse"] = counts["exact"]
+    if counter.weight_zeros(weight):
+        taken = parts["nonzero"].sum(0, keepdim=True).double()
+        counts["sparse"] = float(torch.ops.aten.convolution(taken, weight.ne(0).double(), None, *args[3:9]).sum())
+    steps = _time(counter, x, x)
+    _follow_time(counter, key, operand, parts, steps, 1)
+    if counter.activity.by_step:
+        each = [geometry.exact_fan_out(part.flatten(0, 1).sum(0)) for part in _steps(parts["nonzero"], steps)]
+        _add_steps(counter, key, parts, each, out, steps)
     _add_weighted(
         counter, key, "conv", x, operand, weight, out, counts,
         in_channels=x.shape[1], out_channels=out_channels, groups=groups, kernel_size=_times(geometry.kernel),
@@ -83,8 +92,19 @@ def _matrix(counter: Counter, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | 
             **_weighted(operand, fan_out, operand.magnitude * fan_out, operand.popcount * fan_out),
         }  # fmt: skip
         key = counter.key("linear", "linear")
-        inputs = x.shape[-2] if left else x.shape[-1]
-        channels = {"in_channels": inputs, "out_channels": fan_out}
+        side = -2 if left else -1
+        channels = {"in_channels": x.shape[side], "out_channels": fan_out}
+        parts = components(x, operand)
+        counts["sparse"] = nonzero
+        if counter.weight_zeros(weight):
+            others = [d for d in range(x.dim()) if d != x.dim() + side]
+            met = weight.ne(0).double().sum(0 if left else -1)
+            counts["sparse"] = float((parts["nonzero"].double().sum(others) * met).sum()) if met.dim() == 1 else _NAN
+        steps = _time(counter, x, _whole(counter, x))
+        _follow_time(counter, key, operand, parts, steps, None if left else -1)
+        if counter.activity.by_step:
+            each = [float(part.sum()) * fan_out for part in _steps(parts["nonzero"], steps)]
+            _add_steps(counter, key, parts, each, out, steps)
         _add_weighted(counter, key, "linear", x, operand, weight, out, counts, **channels)
     else:
         key = counter.key("matmul", "matmul")
@@ -100,15 +120,55 @@ def _add_weighted(
     counter: Counter, key: str, kind: str, x: Tensor, operand: Operand, weight: Tensor, out: Tensor, counts: Counts,
     **sizes: Any,
 ) -> None:  # fmt: skip
-    bits = weight.element_size() * 8
+    bits, number = weight.element_size() * 8, distinct(weight)
+    sources = counter.origins([x])
     _add_row(
-        counter, key, kind, x, operand, out, weights=distinct(weight),
-        weight_nonzero=int(torch.count_nonzero(weight)), weight_bits=bits, **sizes,
+        counter, key, kind, x, operand, out, weights=number, weight_nonzero=number - counter.weight_zeros(weight),
+        weight_bits=bits, sources=sources, **sizes,
     )  # fmt: skip
     counter.tally.operation(key, "mac", operand=operand.kind, bits=operand.bits, **counts)
-    counter.tally.memory(key, "weight", "read", "dense", counts["dense"], bits)
-    counter.tally.memory(key, "weight", "read", "event", counts["exact"], bits)
-    counter.tags.put(out, product=key, floor="real" if operand.kind == "real" else None)
+    counter.tally.memory(key, "weight", "read", "dense", counts["dense"], bits, number)
+    counter.tally.memory(key, "weight", "read", "event", counts["exact"], bits, number)
+    _add_sums(counter, key, counts, out)
+    floor = "real" if operand.kind == "real" else None
+    counter.tags.put(out, product=key, floor=floor, origins=frozenset({key}))
+
+
+def _add_sums(counter: Counter, key: str, counts: Counts, out: Tensor) -> None:
+    """Count the reads and writes of partial sums: one of each for every operation."""
+    for direction in ("read", "write"):
+        for policy, elements in (("dense", counts["dense"]), ("event", counts["exact"])):
+            bits, resident = out.element_size() * 8, counter.buffer(out)
+            counter.tally.memory(key, "partial_sum", direction, policy, elements, bits, resident)
+
+
+def _time(counter: Counter, x: Tensor, whole: Tensor) -> int:
+    """Return how many steps a tensor holds; 1 where they cannot be told apart."""
+    steps = counter.steps(whole)
+    return steps if x.numel() % (steps * counter.B) == 0 else 1
+
+
+def _steps(values: Tensor, steps: int) -> tuple[Tensor, ...]:
+    # Time is the slowest dimension, alone or together with the batch.
+    whole = values if values.shape[0] % steps == 0 else values.reshape(steps, -1)
+    return whole.chunk(steps)
+
+
+def _follow_time(
+    counter: Counter, key: str, operand: Operand, parts: dict[str, Tensor], steps: int, channels: int | None
+) -> None:  # fmt: skip
+    if operand.is_events:
+        counter.activity.spikes(key, parts["magnitude"], steps, counter.B, channels)
+
+
+def _add_steps(
+    counter: Counter, key: str, parts: dict[str, Tensor], exact: list[float], out: Tensor, steps: int
+) -> None:  # fmt: skip
+    counts: dict[str, Any] = {
+        "inputs": [parts["nonzero"].numel() / steps] * steps, "outputs": [out.numel() / steps] * steps, "exact": exact,
+        **{name: part.reshape(steps, -1).sum(1).tolist() for name, part in parts.items() if name != "popcount"},
+    }  # fmt: skip
+    counter.activity.step(key, counts, steps, counter.T)
 
 
 def _add_activations(counter: Counter, key: str, a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -125,22 +185,31 @@ def _add_activations(counter: Counter, key: str, a: Tensor, b: Tensor, out: Tens
     _add_row(
         counter, key, "matmul", a, first, out, second_operand=second.kind, second_bits=second.bits,
         second_inputs=second.numel, second_nonzero=second.nonzero, second_magnitude=second.magnitude,
-        second_popcount=second.popcount, in_channels=k, out_channels=n,
+        second_popcount=second.popcount, in_channels=k, out_channels=n, sources=counter.origins([a, b]),
     )  # fmt: skip
-    counter.tally.memory(key, "input", "read", "dense", second.numel, second.bits)
-    counter.tally.memory(key, "input", "read", "event", second.nonzero, second.bits)
+    for policy, elements in (("dense", second.numel), ("event", second.nonzero)):
+        counter.tally.memory(key, "input", "read", policy, elements, second.bits, counter.buffer(b))
+    _add_sums(counter, key, {"dense": dense, "exact": exact}, out)
+    steps = _time(counter, a, _whole(counter, a))
+    parts = components(a, first)
+    _follow_time(counter, key, first, parts, steps, None)
+    if counter.activity.by_step:
+        pairs = zip(_steps(by_a["nonzero"], steps), _steps(by_b["nonzero"], steps), strict=True)
+        _add_steps(counter, key, parts, [_dot(*pair) for pair in pairs], out, steps)
     counter.tally.operation(
         key, "mac", operand=first.kind, bits=first.bits, second_operand=second.kind, second_bits=second.bits,
-        dense=dense, exact=exact, nominal=shares * dense, fan_out=exact, kernel=exact,
+        dense=dense, exact=exact, nominal=shares * dense, fan_out=exact, kernel=exact, sparse=exact,
         events_exact=_dot(unary_a, unary_b), events_nominal=unary[0] * unary[1] * dense,
         planes_exact=first.popcount * n, planes_nominal=first.popcount * n,
     )  # fmt: skip
-    grids = counter.tags.of(a).grid or _own_grid(first), counter.tags.of(b).grid or _own_grid(second)
+    grids = counter.tags.of(a).grid or own_grid(first), counter.tags.of(b).grid or own_grid(second)
     grid = grids[0].times(grids[1], terms=k) if grids[0] is not None and grids[1] is not None else None
-    counter.tags.put(out, grid=grid, floor="real" if "real" in (first.kind, second.kind) else None)
+    floor = "real" if "real" in (first.kind, second.kind) else None
+    counter.tags.put(out, grid=grid, floor=floor, origins=frozenset({key}))
 
 
-def _own_grid(operand: Operand) -> Grid | None:
+def own_grid(operand: Operand) -> Grid | None:
+    """Return the grid of an operand whose values say that it is made of spikes."""
     return Grid(operand.step, 2**operand.bits - 1, "spikes") if operand.is_events else None
 
 
@@ -162,23 +231,34 @@ def _add_row(counter: Counter, key: str, kind: str, x: Tensor, operand: Operand,
     frame = counter.frame
     if frame is not None:
         frame.seen += 1
-    # A linear layer sees its steps folded away by torch; its module still had them.
-    whole = frame.x if frame is not None and frame.x is not None and frame.x.numel() == x.numel() else x
-    counter.tally.layer(
+    whole = _whole(counter, x)
+    buffer = x.numel() / counter.steps(whole) / counter.B
+    counter.layer(
         key, kind, module=type(frame.module).__name__ if frame else "", operand=operand.kind, bits=operand.bits,
         inputs=operand.numel, nonzero=operand.nonzero, magnitude=operand.magnitude, popcount=operand.popcount,
-        outputs=out.numel(), steps=counter.steps(whole), **values,
+        largest=operand.largest, outputs=out.numel(), steps=counter.steps(whole), **values,
     )  # fmt: skip
-    counter.tally.memory(key, "input", "read", "dense", operand.numel, operand.bits)
-    counter.tally.memory(key, "input", "read", "event", operand.nonzero, operand.bits)
-    counter.tally.memory(key, "output", "write", "dense", out.numel(), out.element_size() * 8)
+    for policy, elements in (("dense", operand.numel), ("event", operand.nonzero)):
+        counter.tally.memory(key, "input", "read", policy, elements, operand.bits, buffer)
+    if operand.is_events:
+        # Event-driven hardware sends an address for each value that is not zero.
+        address = math.ceil(math.log2(max(2.0, buffer)))
+        counter.tally.memory(key, "index", "read", "event", operand.nonzero, address, buffer)
+    outputs = out.numel() / counter.steps(whole) / counter.B
+    counter.tally.memory(key, "output", "write", "dense", out.numel(), out.element_size() * 8, outputs)
+
+
+def _whole(counter: Counter, x: Tensor) -> Tensor:
+    """Return the tensor with its steps: torch folds them away before a linear layer, but its module still had them."""
+    frame = counter.frame
+    return frame.x if frame is not None and frame.x is not None and frame.x.numel() == x.numel() else x
 
 
 def add_bias(counter: Counter, key: str, bias: Tensor, out: Tensor) -> None:
     """Count a bias: one addition and one read for each output of the product ``key``."""
     bits = out.element_size() * 8
     counter.tally.operation(key, "add", operand="real", bits=bits, dense=float(out.numel()))
-    counter.tally.memory(key, "bias", "read", "dense", out.numel(), bits)
+    counter.tally.memory(key, "bias", "read", "dense", out.numel(), bits, distinct(bias))
     counter.tally.set(key, bias=distinct(bias))
 
 

@@ -38,6 +38,7 @@ LAYER_COLUMNS: dict[str, Any] = {
 OPERATION_COLUMNS: dict[str, Any] = {
     "layer": "", "op": "", "operand": "real", "bits": 32, "second_operand": None, "second_bits": float("nan"),
     "dense": 0.0, "dense_nominal": 0.0, "exact": 0.0, "nominal": 0.0, "fan_out": 0.0, "kernel": 0.0,
+    "sparse": float("nan"),
     "events_exact": float("nan"), "events_nominal": float("nan"),
     "planes_exact": float("nan"), "planes_nominal": float("nan"),
 }  # fmt: skip
@@ -77,17 +78,18 @@ def table(rows: Any, name: str) -> DataFrame:
     missing = set(columns) - set(frame.columns)
     if missing:
         raise DataError(f"the table {name!r} of an operation record lacks the columns {sorted(missing)}")
-    frame = frame[list(columns)]
+    typed: dict[str, Any] = {}
     for column, default in columns.items():
+        values = frame[column]
         if column in _TEXT:
-            frame[column] = frame[column].astype("object").where(frame[column].notna(), None)
+            typed[column] = values.astype("object").where(values.notna(), None)
         elif column in _FLAGS:
-            frame[column] = frame[column].astype("boolean")
+            typed[column] = values.astype("boolean")
         elif column in _INTEGERS:
-            frame[column] = frame[column].fillna(default).astype("int64")
+            typed[column] = values.fillna(default).astype("int64")
         else:
-            frame[column] = pd.to_numeric(frame[column]).astype("float64")
-    return frame.reset_index(drop=True)
+            typed[column] = values.astype("float64")
+    return pd.DataFrame(typed, columns=list(columns)).reset_index(drop=True)
 
 
 def row(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

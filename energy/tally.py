@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from energy.activity import Activity
 from energy.operands import widest
 from energy.record import Record
 from energy.schema import CONVENTIONS, row
@@ -13,11 +14,12 @@ from energy.schema import CONVENTIONS, row
 _COUNTS = (
     "calls", "inputs", "nonzero", "magnitude", "popcount", "second_inputs", "second_nonzero", "second_magnitude",
     "second_popcount", "outputs", "nonzero_outputs", "updates", "steps",
-    "dense", "dense_nominal", *CONVENTIONS, "events_exact", "events_nominal", "planes_exact", "planes_nominal",
-    "elements",
+    "dense", "dense_nominal", *CONVENTIONS, "sparse", "events_exact", "events_nominal", "planes_exact",
+    "planes_nominal", "elements", "effective_updates",
 )  # fmt: skip
 _CLASSES = ("operand", "second_operand")
-_LARGEST = ("bits", "second_bits", "neurons")
+_LARGEST = ("bits", "second_bits", "neurons", "largest", "resident")
+_SETS = ("sources",)
 
 
 class Tally:
@@ -48,16 +50,35 @@ class Tally:
         classes = (values.get("operand") or "", values.get("second_operand") or "")
         _add(self._operations.setdefault((key, op, *classes), {"layer": key, "op": op}), {**counts, **values})
 
-    def memory(self, key: str, role: str, direction: str, policy: str, elements: float, bits: float) -> None:
-        """Add accesses to a layer."""
+    def memory(
+        self, key: str, role: str, direction: str, policy: str, elements: float, bits: float, resident: float
+    ) -> None:
+        """Add accesses to a layer, and the size of the buffer behind them."""
         row = self._memory.setdefault((key, role, direction, policy), {})
         row.update(layer=key, role=role, direction=direction, policy=policy)
-        _add(row, {"elements": elements, "bits": bits})
+        _add(row, {"elements": elements, "bits": bits, "resident": resident})
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Add up layers that turned out to be one layer in a loop over time."""
+        tables: tuple[dict[Any, dict[str, Any]], ...] = (self._layers, self._operations, self._memory)
+        for table in tables:
+            for key in list(table):
+                old = key if isinstance(key, str) else key[0]
+                name = names.get(old, old)
+                if name == old:
+                    continue
+                row = table.pop(key)
+                into = table.setdefault(
+                    name if isinstance(key, str) else (name, *key[1:]), {**_blank(row), "layer": name}
+                )
+                _add(into, {k: v for k, v in row.items() if k not in ("layer", "order")})
+        for row in self._layers.values():
+            row["sources"] = {names.get(source, source) for source in row.get("sources", ())}
 
     def __len__(self) -> int:
         return len(self._layers)
 
-    def record(self, samples: int, batches: int, provenance: Mapping[str, Any]) -> Record:
+    def record(self, samples: int, batches: int, provenance: Mapping[str, Any], activity: Activity) -> Record:
         """Divide by the samples and return the record."""
         T = int(provenance["T"])
         macs: Counter[str] = Counter()
@@ -67,13 +88,21 @@ class Tally:
         for layer in self._layers.values():
             layer["T"] = max(1, min(T, round(layer.pop("steps", T * batches) / batches)))
             layer["calls"] *= samples / batches  # of batches, not of samples
+            layer["sources"] = ",".join(sorted(layer.get("sources", ())))
+            silent = layer["silent_channels"] = activity.silent_channels(layer["layer"])
             if layer.get("weights") and layer["layer"] in macs:
                 layer["weight_uses"] = macs[layer["layer"]] / layer["weights"]
+                layer["weights_used"] = layer["weights"] * (1 - silent)
         tables: dict[str, dict[Any, dict[str, Any]]] = {
             "layers": self._layers, "operations": self._operations, "memory": self._memory,
         }  # fmt: skip
         frames = {name: [row(name, _divided(each, samples)) for each in rows.values()] for name, rows in tables.items()}
+        frames["counts"], frames["steps"] = activity.count_rows(samples), activity.step_rows(samples)
         return Record(frames, provenance)
+
+
+def _blank(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in (*_COUNTS, "steps")}
 
 
 def _divided(values: Mapping[str, Any], samples: int) -> dict[str, Any]:
@@ -88,5 +117,7 @@ def _add(row: dict[str, Any], values: Mapping[str, Any]) -> None:
             row[name] = widest(row.get(name), value)
         elif name in _LARGEST:
             row[name] = max(row.get(name, value), value)
+        elif name in _SETS:
+            row[name] = row.get(name, frozenset()) | value
         else:
             row[name] = value

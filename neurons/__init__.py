@@ -18,7 +18,7 @@ from neurons.base import Neuron, NeuronFactory, SpikingNeuron, State, factory, n
 from neurons.biophysical import ConductanceLIF, HodgkinHuxley, Izhikevich
 from neurons.compartments import TCLIF
 from neurons.conventional import GELU, QuantisedReLU, ReLU
-from neurons.cost import update_cost
+from neurons.cost import leaky, update_cost
 from neurons.experts import HDLIF
 from neurons.gated import CLIF, GLIF
 from neurons.integer import IntegerLIF, NormalisedIntegerLIF, SpikeFiringApproximationLIF, SpikingBrain, TernaryLIF
@@ -41,6 +41,6 @@ __all__ = [
     "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "Neuron",
     "NeuronFactory", "NormalisedIntegerLIF", "QuantisedReLU", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN",
     "SpikeFiringApproximationLIF", "SpikingBrain", "SpikingNeuron", "State", "Surrogate", "TernaryLIF",
-    "as_surrogate", "create", "describe", "factory", "names", "neurons_in", "register", "spike_codes", "surrogates",
-    "update_cost",
+    "as_surrogate", "create", "describe", "factory", "leaky", "names", "neurons_in", "register", "spike_codes",
+    "surrogates", "update_cost",
 ]  # fmt: skip

@@ -72,3 +72,23 @@ def traced_cost(neuron: Neuron) -> dict[str, int]:
     with torch.no_grad(), _Tally() as tally:
         neuron.step(x, *state)
     return {kind: count for kind, count in tally.counts.items() if count}
+
+
+def leaky(neuron: Neuron, x: torch.Tensor) -> bool | None:
+    """Return whether the potential of a neuron changes in a step without input; None for one without such a state.
+
+    Parameters
+    ----------
+    neuron : Neuron
+    x : Tensor, shape [T, B, ...]
+        Any input that it takes; its shape and type are used, not its values.
+    """
+    if not neuron.state or not neuron.streams or neuron.conventional:
+        return None
+    still = torch.zeros_like(x[:1])
+    # Off its resting place, and far below any threshold.
+    state = {name: value - 0.1 for name, value in neuron.resting_state(still).items()}
+    with torch.no_grad():
+        _, after = neuron.run(still, state)
+    name = "v" if "v" in state else next(iter(state))
+    return bool((after[name] != state[name]).any())

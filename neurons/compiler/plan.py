@@ -24,7 +24,8 @@ from neurons.compiler.program import Program, make_program
 from neurons.compiler.trace import trace
 
 _ARITHMETIC = {torch.float32: torch.float32, torch.float64: torch.float64, torch.bfloat16: torch.float32}
-_INTERNAL = frozenset(vars(nn.Module())) - {"training"}
+# What torch itself keeps in a module; and an observer may stand before ``run``, which changes no step.
+_INTERNAL = frozenset(vars(nn.Module())) - {"training"} | {"run"}
 _LARGEST = 4096
 
 _warnings: list[str] = []

@@ -1,0 +1,246 @@
+"""Records made from a record: of the same network without time, or firing at another rate."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from energy.operands import popcount
+from energy.record import EVENTS, PRODUCTS, Record
+from energy.schema import CONVENTIONS
+from neurons import update_cost
+from neurons.conventional import QuantisedReLU, ReLU
+from neurons.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+_EFFECTIVE = (*CONVENTIONS, "sparse", "events_exact", "events_nominal", "planes_exact", "planes_nominal")
+_OF_INPUT = ("nonzero", "magnitude", "popcount")
+
+
+def twin_bits(T: int) -> int:
+    """Return the activation bits of the quantised twin of equal capacity: ceil(log2(T + 1)) (Yan et al. 2024).
+
+    T binary steps can tell T + 1 spike counts apart.
+    """
+    return math.ceil(math.log2(T + 1))
+
+
+def twin(record: Record, bits: int | None = None) -> Record:
+    """Return the record of the same layers without time: what a conventional network of this form would do.
+
+    Every layer that ran T steps runs once. Spikes become real activations, or quantised ones of ``bits`` bits whose
+    codes are the spike counts of the record (``record.counts``), scaled to the codes that the bits can tell apart;
+    so the twin has the zeros, and at the matched number of bits the very values, that the spiking network handed on.
+    Layers that met real values, or ran once, stay as they are. Weights, sizes and sources are unchanged. Where the
+    zeros lie within a map is not known, so effective counts of convolutions take them to be spread evenly.
+
+    Parameters
+    ----------
+    record : Record
+        Of a spiking network.
+    bits : int, optional
+        Bits of the activations; a ReLU twin of 32-bit reals when left out.
+
+    Raises
+    ------
+    OptionError
+        For bits outside 1 to 32.
+    DataError
+        For a quantised twin of a record that has no spike counts for a layer that met spikes.
+    """
+    if bits is not None and not 1 <= bits <= 32:
+        raise OptionError(f"a quantised twin has 1 to 32 bits, not {bits}")
+    if record.T == 1 and not len(record.spiking):
+        raise DataError("this record is of a network without time already; it is its own twin")
+    layers = record.layers.copy()
+    steps = layers["T"].astype("float64")
+    met_spikes = layers["operand"].isin(EVENTS) & layers["kind"].isin(PRODUCTS)
+    spiking = (layers["kind"] == "neuron") & ~layers["conventional"].fillna(False).astype(bool)
+    if bits is not None:
+        codes = _codes(record, bits)
+        lacking = layers.loc[met_spikes & ~layers["layer"].isin(codes), "layer"]
+        if len(lacking):
+            raise DataError(f"no spike counts to make codes of for {', '.join(lacking)}")
+    for column in ("inputs", "outputs", "second_inputs", "nonzero", "magnitude", "popcount", "second_nonzero",
+                   "second_magnitude", "second_popcount", "updates", "nonzero_outputs"):  # fmt: skip
+        layers[column] = layers[column] / steps
+    kind, width = ("real", 32) if bits is None else ("quantised", bits)
+    for side in ("", "second_"):
+        events = layers[f"{side}operand"].isin(EVENTS)
+        layers.loc[events, f"{side}bits"] = width
+        layers.loc[events, f"{side}operand"] = kind
+        for column in ("magnitude", "popcount"):
+            layers.loc[events, f"{side}{column}"] = float("nan")
+    if bits is not None:
+        for index in layers.index[met_spikes]:
+            _set_codes(layers, index, codes[layers.at[index, "layer"]])
+    _set_neurons(layers, spiking, bits)
+    operations = _twin_operations(record, layers, spiking, bits)
+    memory = _twin_memory(record, layers, operations, spiking, width)
+    layers["T"] = 1
+    layers["effective_updates"] = float("nan")
+    made = "ReLU" if bits is None else f"{bits}-bit"
+    provenance = {
+        **record.provenance, "T": 1, "twin": made,
+        "made": f"derived: the layers of the measured network once each, {made} activations"
+        + ("" if bits is None else ", codes from the measured spike counts"),
+    }  # fmt: skip
+    return Record({"layers": layers, "operations": operations, "memory": memory}, provenance)
+
+
+def _codes(record: Record, bits: int) -> dict[str, tuple[float, float, float]]:
+    """Return for each layer the shares of non-zero codes, mean code and mean one-bits, from its spike counts."""
+    top = 2**bits - 1
+    found = {}
+    for name, counts in record.counts.groupby("layer", sort=False):
+        values, spikes = counts["values"].to_numpy(), counts["spikes"].to_numpy()
+        # At the matched bits a count is its own code; otherwise the range of counts is spread over that of codes.
+        scale = 1.0 if bits == twin_bits(record.T) else top / record.T
+        codes = np.minimum(np.where(spikes > 0, np.maximum(np.rint(spikes * scale), 1), 0), top).astype(np.int64)
+        total = values.sum()
+        if total:
+            found[str(name)] = tuple(
+                float((values * each).sum() / total)
+                for each in (codes > 0, codes, popcount(torch.from_numpy(codes)).numpy())
+            )
+    return found  # type: ignore[return-value]
+
+
+def _set_codes(layers: DataFrame, index: Any, shares: tuple[float, float, float]) -> None:
+    for column, share in zip(_OF_INPUT, shares, strict=True):
+        layers.at[index, column] = share * layers.at[index, "inputs"]
+
+
+def _set_neurons(layers: DataFrame, spiking: Series, bits: int | None) -> None:
+    name = "relu" if bits is None else "quantised_relu"
+    for column, value in (("neuron", name), ("module", "ReLU" if bits is None else "QuantisedReLU"),
+                          ("conventional", True), ("leaky", False), ("states", 0),
+                          ("output", "real" if bits is None else "quantised")):  # fmt: skip
+        layers.loc[spiking, column] = value
+
+
+def _twin_operations(record: Record, layers: DataFrame, spiking: Series, bits: int | None) -> DataFrame:
+    import pandas as pd
+
+    neurons = set(layers.loc[spiking, "layer"])
+    by_name = layers.set_index("layer")
+    operations = record.operations[~record.operations["layer"].isin(neurons)].copy()
+    steps = operations["layer"].map(record.layers.set_index("layer")["T"]).astype("float64")
+    for column in ("dense", "dense_nominal", *_EFFECTIVE):
+        operations[column] = operations[column] / steps
+    first, second = operations["operand"].isin(EVENTS), operations["second_operand"].isin(EVENTS)
+    kind, width = ("real", 32) if bits is None else ("quantised", bits)
+    operations.loc[first, ["operand", "bits"]] = [kind, width]
+    operations.loc[second, ["second_operand", "second_bits"]] = [kind, width]
+    changed = first | second
+    for column in ("sparse", "events_exact", "events_nominal", "planes_exact", "planes_nominal"):
+        operations.loc[changed, column] = float("nan")
+    for column in CONVENTIONS:
+        dense = operations["dense_nominal" if column == "nominal" else "dense"]
+        operations[column] = operations[column].where(~changed, dense)
+    if bits is not None:
+        for index in operations.index[first & (operations["op"] == "mac")]:
+            layer = by_name.loc[operations.at[index, "layer"]]
+            share, ones = layer["nonzero"] / layer["inputs"], layer["popcount"] / layer["inputs"]
+            for column, dense in zip(CONVENTIONS, ("dense", "dense_nominal", "dense", "dense"), strict=True):
+                operations.at[index, column] = share * operations.at[index, dense]
+            operations.at[index, "planes_exact"] = ones * operations.at[index, "dense"]
+            operations.at[index, "planes_nominal"] = ones * operations.at[index, "dense_nominal"]
+    # Rows of one layer that differed in their class of events only are now one.
+    keys = ["layer", "op", "operand", "second_operand"]
+    operations = operations.groupby(keys, sort=False, dropna=False, as_index=False).agg(
+        {"bits": "max", "second_bits": "max", **dict.fromkeys(("dense", "dense_nominal", *_EFFECTIVE), _total)}
+    )
+    cost = update_cost(ReLU() if bits is None else QuantisedReLU(bits))
+    rows = []
+    for layer in layers[spiking].itertuples():
+        for op, count in cost.items():
+            counts = dict.fromkeys(("dense", "dense_nominal", *CONVENTIONS), count * layer.updates)
+            rows.append({"layer": layer.layer, "op": op, "operand": "real", "bits": layer.bits, **counts})
+    return pd.concat([operations, pd.DataFrame(rows, columns=operations.columns)], ignore_index=True)
+
+
+def _total(values: Series) -> float:
+    return float(values.sum(min_count=1))
+
+
+def _twin_memory(
+    record: Record, layers: DataFrame, operations: DataFrame, spiking: Series, width: int
+) -> DataFrame:  # fmt: skip
+    neurons = set(layers.loc[spiking, "layer"])
+    events = set(record.layers.loc[record.layers["operand"].isin(EVENTS), "layer"])
+    effective = operations[operations["op"] == "mac"].groupby("layer")["exact"].sum()
+    rows = layers.set_index("layer")
+    inputs = rows["nonzero"] + rows["second_nonzero"].fillna(0.0)
+    memory = record.memory.copy()
+    memory = memory[~(memory["layer"].isin(neurons) & (memory["role"] == "state")) & (memory["role"] != "index")]
+    steps = memory["layer"].map(record.layers.set_index("layer")["T"]).astype("float64")
+    memory["elements"] = memory["elements"] / steps
+    met = memory["layer"].isin(events)
+    by_event = met & (memory["policy"] == "event")
+    weights = by_event & (memory["role"] == "weight")
+    memory["elements"] = memory["elements"].where(~weights, memory["layer"].map(effective))
+    values = by_event & (memory["role"] == "input")
+    memory["elements"] = memory["elements"].where(~values, memory["layer"].map(inputs))
+    memory.loc[met & (memory["role"] == "input"), "bits"] = width
+    memory.loc[memory["layer"].isin(neurons) & (memory["role"] == "output"), "bits"] = width
+    return memory
+
+
+def largest_activity(record: Record) -> float:
+    """Return the factor at which the busiest layer would fire at every step: the limit of ``with_activity``."""
+    rows = record.layers
+    met = rows[rows["kind"].isin(PRODUCTS) & rows["operand"].isin(EVENTS) & (rows["nonzero"] > 0)]
+    second = rows[rows["second_operand"].isin(EVENTS) & (rows["second_nonzero"] > 0)]
+    limits = [*(met["inputs"] / met["nonzero"]), *(second["second_inputs"] / second["second_nonzero"])]
+    return min(limits, default=float("inf"))
+
+
+def with_activity(record: Record, factor: float) -> Record:
+    """Return the record with ``factor`` times as many spikes everywhere: the same network firing at another rate.
+
+    Counts on spikes, and on sums of spikes, grow with the factor; coincidences of two spiking operands with its
+    square; what does not depend on spikes (updates, real layers, dense traffic) stays.
+
+    Raises
+    ------
+    OptionError
+        For a negative factor, or one above ``largest_activity`` (a neuron fires at most once a step).
+    """
+    if not 0 <= factor <= largest_activity(record) * (1 + 1e-9):
+        raise OptionError(
+            f"the activity can be multiplied by 0 to {largest_activity(record):.4g} here (then the busiest layer "
+            f"fires at every step), not by {factor:.4g}"
+        )
+    layers, operations, memory = record.layers.copy(), record.operations.copy(), record.memory.copy()
+    first, second = layers["operand"].isin(EVENTS), layers["second_operand"].isin(EVENTS)
+    for events, columns in ((first, _OF_INPUT), (second, [f"second_{column}" for column in _OF_INPUT])):
+        for column in columns:
+            layers.loc[events, column] *= factor
+    spiking = layers["layer"].isin(record.spiking["layer"])
+    layers.loc[spiking, "nonzero_outputs"] *= factor
+    power = operations["operand"].isin(EVENTS).astype(int) + (
+        operations["second_operand"].isin(EVENTS) & (operations["op"] != "add")
+    ).astype(int)
+    scale = factor ** power.astype(float)
+    for column in _EFFECTIVE:
+        operations[column] = operations[column] * scale
+    by_layer = {name: float(s) for name, s in zip(operations["layer"], scale, strict=True)}
+    event = memory["policy"] == "event"
+    weights = event & (memory["role"] == "weight")
+    memory.loc[weights, "elements"] *= memory.loc[weights, "layer"].map(by_layer).fillna(1.0)
+    # The event traffic of a layer with one spiking and one other operand is that of both; only the spikes change.
+    rows = layers.set_index("layer")
+    incoming = rows["nonzero"].where(rows["kind"].isin(PRODUCTS)) + rows["second_nonzero"].fillna(0.0)
+    values = event & memory["role"].isin(("input", "index"))
+    memory.loc[values, "elements"] = memory.loc[values, "layer"].map(incoming).fillna(memory.loc[values, "elements"])
+    sent = event & (memory["role"] == "output") & memory["layer"].isin(layers.loc[spiking, "layer"])
+    memory.loc[sent, "elements"] *= factor
+    provenance = {**record.provenance, "activity": f"spike counts of the measured record times {factor:.6g}"}
+    frames = {"layers": layers, "operations": operations, "memory": memory, "counts": record.counts}
+    return Record(frames, provenance)
