@@ -148,7 +148,8 @@ def pooled(name: str, args: tuple[Any, ...]) -> int:
         return 0
     dimensions = int(name[-2])
     size = [args[1]] if isinstance(args[1], int) else list(args[1])
-    padding, ceil, counts_padding, divisor = (*args[3:7], *(0, False, True, None)[len(args[3:7]) :])
+    more: list[Any] = [*args[3:7], *[0, False, True, None][len(args[3:7]) :]]
+    padding, ceil, counts_padding, divisor = more
     padded = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
     if ceil or divisor is not None or (padded and not counts_padding):
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _EFFECTIVE = (*CONVENTIONS, "sparse", "events_exact", "events_nominal", "planes_exact", "planes_nominal")
 _OF_INPUT = ("nonzero", "magnitude", "popcount")
+NAN = float("nan")
 
 
 def twin_bits(T: int) -> int:
@@ -63,7 +65,7 @@ def twin(record: Record, bits: int | None = None) -> Record:
     spiking = (layers["kind"] == "neuron") & ~layers["conventional"].fillna(False).astype(bool)
     if bits is not None:
         codes = _codes(record, bits)
-        lacking = layers.loc[met_spikes & ~layers["layer"].isin(codes), "layer"]
+        lacking = layers.loc[met_spikes & ~layers["layer"].isin(codes.index), "layer"]
         if len(lacking):
             raise DataError(f"no spike counts to make codes of for {', '.join(lacking)}")
     for column in ("inputs", "outputs", "second_inputs", "nonzero", "magnitude", "popcount", "second_nonzero",
@@ -72,13 +74,12 @@ def twin(record: Record, bits: int | None = None) -> Record:
     kind, width = ("real", 32) if bits is None else ("quantised", bits)
     for side in ("", "second_"):
         events = layers[f"{side}operand"].isin(EVENTS)
-        layers.loc[events, f"{side}bits"] = width
-        layers.loc[events, f"{side}operand"] = kind
-        for column in ("magnitude", "popcount"):
-            layers.loc[events, f"{side}{column}"] = float("nan")
+        _replace(layers, events, {f"{side}bits": width, f"{side}operand": kind, f"{side}magnitude": NAN,
+                                  f"{side}popcount": NAN})  # fmt: skip
+    _replace(layers, met_spikes, {"largest": NAN})
     if bits is not None:
-        for index in layers.index[met_spikes]:
-            _set_codes(layers, index, codes[layers.at[index, "layer"]])
+        shares = {column: layers["layer"].map(codes[column]) * layers["inputs"] for column in _OF_INPUT}
+        _replace(layers, met_spikes, shares)
     _set_neurons(layers, spiking, bits)
     operations = _twin_operations(record, layers, spiking, bits)
     memory = _twin_memory(record, layers, operations, spiking, width)
@@ -93,76 +94,72 @@ def twin(record: Record, bits: int | None = None) -> Record:
     return Record({"layers": layers, "operations": operations, "memory": memory}, provenance)
 
 
-def _codes(record: Record, bits: int) -> dict[str, tuple[float, float, float]]:
-    """Return for each layer the shares of non-zero codes, mean code and mean one-bits, from its spike counts."""
+def _replace(frame: DataFrame, rows: Series, values: Mapping[str, Any]) -> None:
+    """Put values (one for all rows, or one each) into some rows of some columns."""
+    for column, value in values.items():
+        frame[column] = frame[column].where(~rows, value)
+
+
+def _codes(record: Record, bits: int) -> DataFrame:
+    """Return for each layer the share of non-zero codes, mean code and mean one-bits, from its spike counts."""
+    import pandas as pd
+
     top = 2**bits - 1
-    found = {}
+    # At the matched bits a count is its own code; otherwise the range of counts is spread over that of codes.
+    scale = 1.0 if bits == twin_bits(record.T) else top / record.T
+    found: dict[str, list[float]] = {}
     for name, counts in record.counts.groupby("layer", sort=False):
         values, spikes = counts["values"].to_numpy(), counts["spikes"].to_numpy()
-        # At the matched bits a count is its own code; otherwise the range of counts is spread over that of codes.
-        scale = 1.0 if bits == twin_bits(record.T) else top / record.T
         codes = np.minimum(np.where(spikes > 0, np.maximum(np.rint(spikes * scale), 1), 0), top).astype(np.int64)
-        total = values.sum()
-        if total:
-            found[str(name)] = tuple(
-                float((values * each).sum() / total)
-                for each in (codes > 0, codes, popcount(torch.from_numpy(codes)).numpy())
-            )
-    return found  # type: ignore[return-value]
-
-
-def _set_codes(layers: DataFrame, index: Any, shares: tuple[float, float, float]) -> None:
-    for column, share in zip(_OF_INPUT, shares, strict=True):
-        layers.at[index, column] = share * layers.at[index, "inputs"]
+        ones = popcount(torch.from_numpy(codes)).numpy()
+        found[str(name)] = [float((values * each).sum() / values.sum()) for each in (codes > 0, codes, ones)]
+    return pd.DataFrame.from_dict(found, orient="index", columns=list(_OF_INPUT))
 
 
 def _set_neurons(layers: DataFrame, spiking: Series, bits: int | None) -> None:
-    name = "relu" if bits is None else "quantised_relu"
-    for column, value in (("neuron", name), ("module", "ReLU" if bits is None else "QuantisedReLU"),
-                          ("conventional", True), ("leaky", False), ("states", 0),
-                          ("output", "real" if bits is None else "quantised")):  # fmt: skip
-        layers.loc[spiking, column] = value
+    real = bits is None
+    _replace(layers, spiking, {
+        "neuron": "relu" if real else "quantised_relu", "module": "ReLU" if real else "QuantisedReLU",
+        "conventional": True, "leaky": False, "states": 0, "output": "real" if real else "quantised",
+    })  # fmt: skip
 
 
 def _twin_operations(record: Record, layers: DataFrame, spiking: Series, bits: int | None) -> DataFrame:
     import pandas as pd
 
     neurons = set(layers.loc[spiking, "layer"])
-    by_name = layers.set_index("layer")
+    rows = layers.set_index("layer")
     operations = record.operations[~record.operations["layer"].isin(neurons)].copy()
     steps = operations["layer"].map(record.layers.set_index("layer")["T"]).astype("float64")
     for column in ("dense", "dense_nominal", *_EFFECTIVE):
         operations[column] = operations[column] / steps
     first, second = operations["operand"].isin(EVENTS), operations["second_operand"].isin(EVENTS)
     kind, width = ("real", 32) if bits is None else ("quantised", bits)
-    operations.loc[first, ["operand", "bits"]] = [kind, width]
-    operations.loc[second, ["second_operand", "second_bits"]] = [kind, width]
-    changed = first | second
-    for column in ("sparse", "events_exact", "events_nominal", "planes_exact", "planes_nominal"):
-        operations.loc[changed, column] = float("nan")
-    for column in CONVENTIONS:
-        dense = operations["dense_nominal" if column == "nominal" else "dense"]
-        operations[column] = operations[column].where(~changed, dense)
+    _replace(operations, first, {"operand": kind, "bits": width})
+    _replace(operations, second, {"second_operand": kind, "second_bits": width})
+    dense: dict[str, Series] = {
+        column: operations["dense_nominal" if column == "nominal" else "dense"] for column in CONVENTIONS
+    }
+    lost = dict.fromkeys(("sparse", "events_exact", "events_nominal", "planes_exact", "planes_nominal"), NAN)
+    _replace(operations, first | second, {**dense, **lost})
     if bits is not None:
-        for index in operations.index[first & (operations["op"] == "mac")]:
-            layer = by_name.loc[operations.at[index, "layer"]]
-            share, ones = layer["nonzero"] / layer["inputs"], layer["popcount"] / layer["inputs"]
-            for column, dense in zip(CONVENTIONS, ("dense", "dense_nominal", "dense", "dense"), strict=True):
-                operations.at[index, column] = share * operations.at[index, dense]
-            operations.at[index, "planes_exact"] = ones * operations.at[index, "dense"]
-            operations.at[index, "planes_nominal"] = ones * operations.at[index, "dense_nominal"]
+        share, ones = (operations["layer"].map(rows[c] / rows["inputs"]) for c in ("nonzero", "popcount"))
+        planes = {f"planes_{each}": ones * dense[each] for each in ("exact", "nominal")}
+        effective = {column: share * count for column, count in dense.items()}
+        _replace(operations, first & (operations["op"] == "mac"), {**effective, **planes})
     # Rows of one layer that differed in their class of events only are now one.
     keys = ["layer", "op", "operand", "second_operand"]
     operations = operations.groupby(keys, sort=False, dropna=False, as_index=False).agg(
         {"bits": "max", "second_bits": "max", **dict.fromkeys(("dense", "dense_nominal", *_EFFECTIVE), _total)}
     )
     cost = update_cost(ReLU() if bits is None else QuantisedReLU(bits))
-    rows = []
+    own = []
+    layer: Any
     for layer in layers[spiking].itertuples():
         for op, count in cost.items():
             counts = dict.fromkeys(("dense", "dense_nominal", *CONVENTIONS), count * layer.updates)
-            rows.append({"layer": layer.layer, "op": op, "operand": "real", "bits": layer.bits, **counts})
-    return pd.concat([operations, pd.DataFrame(rows, columns=operations.columns)], ignore_index=True)
+            own.append({"layer": layer.layer, "op": op, "operand": "real", "bits": layer.bits, **counts})
+    return pd.concat([operations, pd.DataFrame(own, columns=operations.columns)], ignore_index=True)
 
 
 def _total(values: Series) -> float:

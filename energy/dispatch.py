@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from energy import products
+from energy import products, updates
 from energy.activity import Activity
 from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, pooled, work_of
-from energy.foreign import leaks, potential, state_words
-from energy.operands import Grid, Tags, components
+from energy.operands import Grid, Tags
 from energy.tally import Tally
-from neurons import Neuron, leaky, update_cost
+from neurons import Neuron
 from neurons.errors import DataError
 
 _OWN_KINDS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], str], ...] = (
@@ -72,9 +71,9 @@ class Counter(TorchDispatchMode):
         self._frames: list[Frame] = []
         self._depth = 0
         self._inner: Counts[str] | None = None
-        self._costs: dict[int, dict[str, float]] = {}
-        self._leaks: dict[int, bool | None] = {}
-        self._potentials: dict[str, Tensor] = {}
+        self.costs: dict[int, dict[str, float]] = {}
+        self.leaks: dict[int, bool | None] = {}
+        self.potentials: dict[str, Tensor] = {}
         self._entries: Counts[str] = Counts()
         self._functional: dict[tuple[str, str], list[str]] = {}
         self._zeros: dict[int, int] = {}
@@ -84,7 +83,7 @@ class Counter(TorchDispatchMode):
         """Start a batch of B samples over T time steps."""
         self.T, self.B = T, B
         self._frames, self._depth, self._inner = [], 0, None
-        for seen in (self._potentials, self._entries, self._functional, self._forms, self._zeros):
+        for seen in (self.potentials, self._entries, self._functional, self._forms, self._zeros):
             seen.clear()
 
     def end(self) -> None:
@@ -186,90 +185,8 @@ class Counter(TorchDispatchMode):
         if self._depth == 1 and x is not None:
             y = out[0] if isinstance(out, tuple) else out
             inner, self._inner = self._inner, None
-            self._add_neuron(path or "neuron", module, x, y, inner, out)
+            updates.add(self, path or "neuron", module, x, y, inner, out)
         self._depth -= 1
-
-    def _add_neuron(
-        self, key: str, module: nn.Module, x: Tensor, y: Tensor, inner: Counts[str] | None, out: Any
-    ) -> None:
-        updates, bits = x.numel(), x.element_size() * 8
-        steps = self.steps(x)
-        sources = self.tags.of(x).origins or frozenset()
-        if id(module) not in self._leaks:
-            self._leaks[id(module)] = leaky(module, x) if isinstance(module, Neuron) else leaks(module)
-        if isinstance(module, Neuron):
-            name = getattr(module, "registered_name", type(module).__name__)
-            states, kind, conventional = module.state_words, module.output, module.conventional
-            if id(module) not in self._costs:
-                self._costs[id(module)] = update_cost(module)
-            cost: dict[str, float] = {op: count * updates for op, count in self._costs[id(module)].items()}
-            self._tag_output(module, y)
-        else:
-            name, states, conventional = type(module).__name__, state_words(module, out), False
-            kind, cost = "binary", dict(inner or {})
-            self.tags.put(y, grid=Grid(1.0, 1, "spikes"))
-        self.tags.of(y).origins = frozenset({key})
-        described = self.tags.operand(y)
-        self.layer(
-            key, "neuron", module=type(module).__name__, neuron=name, conventional=conventional, output=kind,
-            operand="real", bits=bits, inputs=updates, outputs=y.numel(), nonzero_outputs=described.nonzero,
-            neurons=updates / steps / self.B, states=states, updates=updates, steps=steps, sources=sources,
-            leaky=self._leaks[id(module)],
-        )  # fmt: skip
-        if described.is_events and not conventional:
-            self.activity.spikes(key, components(y, described)["magnitude"], self.steps(y), self.B)
-        if self.activity.by_step:
-            self._add_steps(key, module, x, y, steps, out)
-        for op, count in cost.items():
-            self.tally.operation(key, op, operand="real", bits=bits, dense=float(count))
-        for direction in ("read", "write") if states else ():
-            self.tally.memory(key, "state", direction, "dense", updates * states, bits, self.buffer(x) * states)
-        for policy, elements in (("dense", y.numel()), ("event", described.nonzero)):
-            self.tally.memory(key, "output", "write", policy, elements, described.bits, self.buffer(y))
-
-    def _add_steps(self, key: str, module: nn.Module, x: Tensor, y: Tensor, steps: int, out: Any) -> None:
-        """Add spikes, and updates that changed a potential, of every step."""
-        sent = y.ne(0).reshape(steps, -1).sum(1).tolist() if y.numel() % steps == 0 else None
-        counts: dict[str, Any] = {"inputs": [x.numel() / steps] * steps, "outputs": [y.numel() / steps] * steps}
-        if sent is not None:
-            counts["nonzero_outputs"] = sent
-        changed = self._changes(key, module, x, out)
-        if changed is not None:
-            counts["effective_updates"] = changed
-            self.tally.layer(key, "neuron", calls=0.0, effective_updates=float(sum(changed)))
-        self.activity.step(key, counts, steps, self.T)
-
-    def _changes(self, key: str, module: nn.Module, x: Tensor, out: Any) -> list[float] | None:
-        """Count neurons whose potential a step changed; all of them in the first, since it sets the potential."""
-        if not isinstance(module, Neuron):
-            held = potential(module, out)
-            before = self._potentials.get(key)
-            if held is None:
-                return None
-            self._potentials[key] = held.clone()
-            return [float(held.numel() if before is None else held.ne(before).sum())]
-        if not module.streams or not module.state or module.conventional or x.shape[0] != self.steps(x):
-            return None
-        state, counts = module.resting_state(x), []
-        name = "v" if "v" in state else next(iter(state))
-        for number, current in enumerate(x.unbind(0)):
-            _, after = Neuron.run(module, current.unsqueeze(0), state)
-            counts.append(float(after[name].numel() if number == 0 else after[name].ne(state[name]).sum()))
-            state = after
-        return counts
-
-    def _tag_output(self, neuron: Neuron, y: Tensor) -> None:
-        if neuron.output == "real":
-            self.tags.put(y, floor="real")
-        elif neuron.output != "quantised":
-            self.tags.put(y, grid=Grid(1.0, 1, "spikes"))
-        else:
-            step, levels = getattr(neuron, "step_size", None), getattr(neuron, "levels", None)
-            if step is None or levels is None:
-                raise DataError(
-                    f"{type(neuron).__name__} says its output is quantised; it must name its step_size and levels"
-                )
-            self.tags.put(y, grid=Grid(max(abs(float(step)), 1e-6), int(levels), "codes"))
 
     # Operations ---------------------------------------------------------------------------------------------------
 

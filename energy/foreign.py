@@ -34,7 +34,7 @@ def state_words(module: nn.Module, output: Any) -> int:
 def leaks(module: nn.Module) -> bool | None:
     """Whether the potential of a foreign neuron decays without input; None when its parameters do not tell."""
     if hasattr(module, "beta"):  # snnTorch: the factor by which a potential decays in a step
-        beta = module.beta
+        beta: Any = module.beta
         return bool((beta != 1).any()) if isinstance(beta, Tensor) else beta != 1
     if hasattr(module, "tau") or hasattr(module, "w"):  # SpikingJelly: a time constant, fixed or learned
         return True

@@ -1,38 +1,108 @@
-"""Every energy model on a network and its conventional twins, side by side."""
+"""A network beside the conventional networks that could take its place."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from energy.count import measure
-from energy.models import PARTS, EnergyModel, energy_models, price
+from energy.derive import twin, twin_bits
+from energy.hardware import load
+from energy.models import PARTS, Choice, EnergyModel, standard
 from energy.record import Record
+from neurons.errors import DataError, StepError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-TWINS = ("relu", "quantised_relu")
+__all__ = ["compare", "compare_records", "derived_twins", "twin_bits", "twin_name", "twin_records"]
 
 
-def twin_bits(T: int) -> int:
-    """Return the activation bits of the quantised twin of equal capacity: ceil(log2(T + 1)) (Yan et al. 2024).
+def twin_name(bits: int | None, T: int) -> str:
+    """Return the name of the ReLU twin (``bits`` None) or of a quantised twin of a network of T steps."""
+    if bits is None:
+        return "relu"
+    return f"quantised {bits}-bit" + (" (matched)" if bits == twin_bits(T) else "")
 
-    T binary steps can tell T + 1 spike counts apart.
+
+def twin_records(
+    network: nn.Module, x: Tensor, *, bits: Iterable[int] = (), data: str = "given tensor"
+) -> dict[str, Record]:
+    """Measure a network, and its twins: a ReLU one, and a quantised one of equal capacity.
+
+    A network with a method ``twin`` makes networks with other neurons and its own weights, which are run on the first
+    step of the input. Twins are derived from the record of any other network, and where the input itself changes
+    over time: a network without time would have to be given its codes, not its first step.
+
+    Parameters
+    ----------
+    network : nn.Module
+    x : Tensor, shape [T, B, ...]
+        Encoded input.
+    bits : iterable of int
+        Further quantised twins, by the bits of their activations.
+    data : str
+        Name of the data, for the provenance.
+
+    Returns
+    -------
+    dict of str to Record
+        ``network`` first, then ``relu``, ``quantised 3-bit (matched)`` and what ``bits`` asks for; the provenance of
+        each twin says under ``made`` whether it was measured or derived. A network without spiking neurons, or whose
+        record does not have what a twin is made of, has fewer.
     """
-    return math.ceil(math.log2(T + 1))
+    record = measure(network, x, data=data)
+    records = {"network": record}
+    make = getattr(network, "twin", None)
+    if not len(record.spiking):
+        return records
+    if make is None or not torch.equal(x, x[:1].expand_as(x)):
+        return {**records, **derived_twins(record, bits=bits)}
+    for width in _widths(record.T, bits):
+        neuron: Any = "relu" if width is None else {"name": "quantised_relu", "bits": width}
+        made = measure(make(neuron), x[:1], data=data)
+        made.provenance["made"] = "measured: the weights of the network with other neurons, not trained as such"
+        records[twin_name(width, record.T)] = made
+    return records
+
+
+def derived_twins(record: Record, *, bits: Iterable[int] = ()) -> dict[str, Record]:
+    """Return twins made from a record alone; see :func:`energy.derive.twin`.
+
+    Of the ReLU twin and the matched one, those that the record has the counts for; a twin of ``bits`` that it lacks
+    them for is an error.
+
+    Raises
+    ------
+    DataError
+        When the record has no spike counts to make a quantised twin of ``bits`` from.
+    """
+    asked = set(bits)
+    records: dict[str, Record] = {}
+    for width in _widths(record.T, asked):
+        try:
+            records[twin_name(width, record.T)] = twin(record, width)
+        except DataError:
+            if width is None or width in asked:
+                raise
+    return records
+
+
+def _widths(T: int, bits: Iterable[int]) -> list[int | None]:
+    return list(dict.fromkeys([None, twin_bits(T), *bits]))
 
 
 def compare(
     network: nn.Module,
     x: Tensor,
-    models: Iterable[str | EnergyModel] | None = None,
+    models: Iterable[str | EnergyModel | Choice] | None = None,
     *,
     twins: Mapping[str, nn.Module] | None = None,
-    hardware: str = "45nm",
+    hardware: str | Path | None = None,
 ) -> DataFrame:
     """Price a network and its twins under every model.
 
@@ -40,54 +110,60 @@ def compare(
     ----------
     network : nn.Module
     x : Tensor, shape [T, B, ...]
-        Encoded input. Twins have no time and see its first step.
-    models : iterable of str or EnergyModel, optional
-        All registered models when left out.
+        Encoded input.
+    models : iterable of str, EnergyModel or Choice, optional
+        All variants of all registered models when left out.
     twins : mapping of str to nn.Module, optional
-        Trained twins by name. When left out, ``network.twin`` makes a ReLU twin and a quantised one of
-        ceil(log2(T + 1)) bits that carry the weights of the network; a network without ``twin`` stands alone.
-    hardware : str
+        Trained twins by name; they see the first step of ``x``. When left out, those of :func:`twin_records`.
+    hardware : str or path, optional
+        Constants for all models whose variant does not name others; each model's own when left out.
 
     Returns
     -------
     DataFrame
-        One row for each network and model: network, model, the parts and the total in pJ per inference (NaN for
-        a part the model does not know), and ``ratio_to_<twin>``: the total over that of the twin, above 1 where the
-        twin is cheaper.
+        One row for each model and network: network, model, unit, the parts and the total of one inference (NaN for a
+        part the model does not know), and ``ratio_to_<twin>``: the total over that of the twin, above 1 where the
+        twin is cheaper. :func:`energy.judge` says who wins, and why.
     """
-    made = _twins(network, x.shape[0]) if twins is None else dict(twins)
-    records = {"network": measure(network, x), **{name: measure(twin, x[:1]) for name, twin in made.items()}}
+    if twins is None:
+        return compare_records(twin_records(network, x), models, hardware=hardware)
+    records = {"network": measure(network, x)}
+    for name, each in twins.items():
+        records[name] = measure(each, x[:1])
+        records[name].provenance["made"] = "measured: a network of its own"
     return compare_records(records, models, hardware=hardware)
 
 
 def compare_records(
-    records: Mapping[str, Record], models: Iterable[str | EnergyModel] | None = None, *, hardware: str = "45nm"
+    records: Mapping[str, Record],
+    models: Iterable[str | EnergyModel | Choice] | None = None,
+    *,
+    hardware: str | Path | None = None,
 ) -> DataFrame:
     """Price measured records under every model; the first is the network, the others are its twins."""
     import pandas as pd
 
+    given = None if hardware is None else load(hardware)
     twins = list(records)[1:]
     rows: list[dict[str, Any]] = []
     warnings: dict[str, list[str]] = {}
-    for model in energy_models.names() if models is None else models:
+    for choice in standard(models):
         totals: dict[str, float] = {}
         for name, record in records.items():
-            table = price(record, model, hardware)
-            warnings[f"{name}, {table.attrs['model']}"] = table.attrs["warnings"]
+            try:
+                table = choice.model.price(record, choice.hardware or given)
+            except StepError as error:
+                warnings[f"{name}, {choice.label}"] = [f"not applicable: {error}"]
+                continue
+            warnings[f"{name}, {choice.label}"] = table.attrs["warnings"]
             parts = table[list(PARTS)].sum(min_count=1)
             totals[name] = float(table["total"].sum(min_count=1))
-            rows.append({"network": name, "model": table.attrs["model"], **parts, "total": totals[name]})
-        for row in rows[-len(records) :]:
-            for twin in twins:
-                row[f"ratio_to_{twin}"] = row["total"] / totals[twin] if totals[twin] else float("nan")
-    columns = ["network", "model", *PARTS, "total", *(f"ratio_to_{twin}" for twin in twins)]
-    table = pd.DataFrame(rows, columns=columns)
-    table.attrs["warnings"] = warnings
-    return table
-
-
-def _twins(network: nn.Module, T: int) -> dict[str, nn.Module]:
-    make = getattr(network, "twin", None)
-    if make is None:
-        return {}
-    return {"relu": make("relu"), "quantised_relu": make({"name": "quantised_relu", "bits": twin_bits(T)})}
+            unit = choice.model.unit
+            rows.append({"network": name, "model": choice.label, "unit": unit, **parts, "total": totals[name]})
+        for row in rows[len(rows) - len(totals) :]:
+            for each in twins:
+                row[f"ratio_to_{each}"] = row["total"] / totals[each] if totals.get(each) else float("nan")
+    columns = ["network", "model", "unit", *PARTS, "total", *(f"ratio_to_{each}" for each in twins)]
+    found = pd.DataFrame(rows, columns=columns)
+    found.attrs["warnings"] = warnings
+    return found

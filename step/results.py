@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 import energy
 import neurons
-from energy.models import PARTS
+from energy.models import PARTS, Choice, standard
 from energy.record import EVENTS, Record
 from neurons.errors import DataError
 from step.runner import Place, record_of
@@ -25,6 +26,8 @@ class Results:
     ----------
     suite : Suite
     place : Place
+    models : iterable of str or Choice, optional
+        What the runs are priced under; the few models of short tables (``energy.headline()``) when left out.
 
     Raises
     ------
@@ -32,9 +35,10 @@ class Results:
         When no run of the suite is finished.
     """
 
-    def __init__(self, suite: Suite, place: Place) -> None:
+    def __init__(self, suite: Suite, place: Place, models: Iterable[str | Choice] | None = None) -> None:
         self.suite = suite
         self.place = place
+        self.choices = energy.headline() if models is None else standard(models)
         self.specs: dict[str, Spec] = {}
         if exists(place.store):
             self.store = Store(place.store)
@@ -65,7 +69,7 @@ class Results:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row for each run: what it was, its metrics, its operations and its energy under every model."""
+        """One row for each run: what it was, its metrics, its operations and its energy under each chosen model."""
         metrics = self.store.metrics(self.specs)
         seconds = self.stored().set_index("id")["seconds"]
         priced = self.energy.groupby(["run", "model"])["pJ"].sum(min_count=1).unstack()
@@ -91,11 +95,11 @@ class Results:
 
     @cached_property
     def prices(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """What every energy model says of every run, by run and model, as the model returned it."""
+        """What each chosen energy model says of every run, by run and model, as the model returned it."""
         return {
-            (run, model): energy.price(record, model=model)
+            (run, choice.label): choice.model.price(record, choice.hardware)
             for run, record in self.records.items()
-            for model in energy.names()
+            for choice in self.choices
         }
 
     @cached_property

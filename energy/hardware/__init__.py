@@ -1,14 +1,20 @@
-"""Hardware profiles: constants in pJ with a source for every number, one YAML file each."""
+"""Hardware profiles: constants with a source for every number, one YAML file each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from neurons.errors import DataError, OptionError, UnknownNameError, suggest
+
+if TYPE_CHECKING:
+    from energy.hardware.profile import Profile
+
+__all__ = ["Constant", "Hardware", "load", "names"]
 
 
 @dataclass(frozen=True)
@@ -34,19 +40,25 @@ class Constant:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Constants of one technology.
+    """Constants of one technology or chip.
 
     Parameters
     ----------
     name, title : str
     constants : mapping of str to Constant
     node_nm : float, optional
+    event_driven : bool, optional
+        Whether silence saves work; None where that is not for the hardware to say (constants of a process).
+    note : str
+        What the figures include or leave out.
     """
 
     name: str
     title: str
     constants: Mapping[str, Constant]
     node_nm: float | None = None
+    event_driven: bool | None = None
+    note: str = ""
     used: set[str] = field(default_factory=set, compare=False, repr=False)
     """Constants that were looked up: what a price rests on."""
 
@@ -67,7 +79,17 @@ class Hardware:
         return constant in self.constants
 
     def scaled(self, constant: str, factor: float) -> Hardware:
-        """Return the profile with one constant multiplied: what would a price be if that number were another?"""
+        """Return the profile with one constant multiplied: what would a price be if that number were another?
+
+        Raises
+        ------
+        OptionError
+            When the profile does not have it, or for a negative factor.
+        """
+        if constant not in self.constants:
+            raise OptionError(f"hardware {self.name!r} has no constant {constant!r}{suggest(constant, self.constants)}")
+        if not 0 <= factor < float("inf"):
+            raise OptionError(f"a constant is multiplied by a finite factor that is not negative, not by {factor}")
         old = self.constants[constant]
         changed = {**self.constants, constant: replace(old, value=old.value * factor)}
         return replace(self, constants=changed, used=set())
@@ -83,43 +105,41 @@ def names() -> list[str]:
 def load(hardware: str | Path | Hardware) -> Hardware:
     """Return a profile by name, or from a YAML file of one's own.
 
+    A file has a ``title``, perhaps ``node_nm``, ``event_driven`` and ``note``, and ``constants``: for each a ``value``
+    and its ``source``, perhaps ``confirmed: false`` and a ``unit``.
+
     Raises
     ------
     UnknownNameError
         For a name that is neither a profile nor a file.
     DataError
-        For a file that is not a profile: a constant without a source, or a negative one.
+        For a file that is not a profile: a constant without a source, a negative one, a key that stands twice.
     """
     if isinstance(hardware, Hardware):
         return replace(hardware, used=set())
     if str(hardware) in names():
-        text = resources.files(__package__).joinpath(f"{hardware}.yaml").read_text(encoding="utf-8")
-        return _parse(str(hardware), text)
+        return replace(_shipped(str(hardware)), used=set())
+    from energy.hardware.profile import parse  # imports pydantic and YAML
+
     path = Path(hardware)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        return _parse(path.stem, path.read_text(encoding="utf-8"))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"hardware profile {path.stem!r} ({path}) is not a readable text file: {error}") from error
+        return _made(path.stem, parse(path.stem, text, str(path)))
     raise UnknownNameError(f"unknown hardware {str(hardware)!r}{suggest(str(hardware), names())}; or give a .yaml file")
 
 
-def _parse(name: str, text: str) -> Hardware:
-    import yaml
+@lru_cache
+def _shipped(name: str) -> Hardware:
+    from energy.hardware.profile import parse
 
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"hardware profile {name!r} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("constants"), dict):
-        raise DataError(f"hardware profile {name!r} needs a mapping 'constants'")
-    constants = {key: _constant(name, key, entry) for key, entry in content["constants"].items()}
-    return Hardware(name, str(content.get("title", name)), constants, content.get("node_nm"))
+    return _made(name, parse(name, resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
 
 
-def _constant(profile: str, key: str, entry: Any) -> Constant:
-    where = f"constant {key!r} of hardware profile {profile!r}"
-    if not isinstance(entry, dict) or set(entry) - {"value", "source", "confirmed", "unit"} or not entry.get("source"):
-        raise DataError(f"{where} must be a mapping with value, source and, if you like, confirmed and unit")
-    value = entry.get("value")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise DataError(f"{where} must be a number that is not negative, not {value!r}")
-    unit = str(entry.get("unit", "pJ"))
-    return Constant(float(value), str(entry["source"]), bool(entry.get("confirmed", True)), unit)
+def _made(name: str, profile: Profile) -> Hardware:
+    constants = {key: Constant(**entry.model_dump()) for key, entry in profile.constants.items()}
+    return Hardware(
+        name, profile.title, constants, profile.node_nm, event_driven=profile.event_driven, note=profile.note or ""
+    )

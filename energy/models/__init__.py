@@ -8,7 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from energy.hardware import Hardware
-from energy.models import op_count, step_memory, typed_horowitz  # noqa: F401  (they register themselves)
+from energy.models import (  # noqa: F401  (they register themselves)
+    bit_budget,
+    dampfhoffer,
+    device_table,
+    event_chip,
+    lemaire,
+    neurobench,
+    neuromc,
+    op_count,
+    roofline,
+    spikesim,
+    spikingbrain,
+    spikingjelly,
+    step_memory,
+    syops,
+    typed_horowitz,
+    yan,
+)
 from energy.models.base import MEMORY_PARTS, PARTS, EnergyModel, Price, energy_models
 from energy.models.layer import Layer
 from energy.record import Record

@@ -95,6 +95,10 @@ class EnergyModel(ABC):
         """Return the price of every layer; for models that need to see the whole network."""
         return [None if layer.folded else self.price_layer(layer, hardware) for layer in layers]
 
+    def skips_silence(self, hardware: Hardware) -> bool:
+        """Return whether a spike that is not sent saves operations."""
+        return True
+
     def figures(self, layers: Sequence[Layer], hardware: Hardware) -> dict[str, float | str]:
         """Return what the model says beside the price, by name: verdicts, counts under its own rule."""
         return {}

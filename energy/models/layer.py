@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from energy.record import EVENTS, PRODUCTS, Record
+from energy.schema import TABLES
 
 
 @dataclass(eq=False)
@@ -90,29 +92,31 @@ class Layer:
         return neuron is not None and neuron.is_spiking
 
 
+_ROW: dict[str, Any] = {name: namedtuple(name, columns) for name, columns in TABLES.items()}  # type: ignore[misc]
+
+
+def _rows(record: Record, name: str) -> Iterator[Any]:
+    # Not itertuples, which takes a frame apart column by column at four times the cost.
+    frame = getattr(record, name)
+    return map(_ROW[name]._make, zip(*(frame[column].tolist() for column in TABLES[name]), strict=True))
+
+
 def layers_of(record: Record) -> list[Layer]:
     """Return the layers of a record in the order of execution, joined with their operations and neighbours."""
-    layers: dict[str, Layer] = {}
-    row: Any
-    for row in record.layers.sort_values("order").itertuples(index=False):
-        layers[row.layer] = Layer(row, record)
-    for table, name in ((record.operations, "operations"), (record.memory, "memory")):
-        for row in table.itertuples(index=False):
+    layers = {row.layer: Layer(row, record) for row in sorted(_rows(record, "layers"), key=lambda row: row.order)}
+    for name in ("operations", "memory"):
+        for row in _rows(record, name):
             getattr(layers[row.layer], name).append(row)
     weighted = [layer for layer in layers.values() if layer.is_product and not layer.second_operand]
     if weighted:
         weighted[0].first = True
+    before: list[Layer] = []
     for layer in layers.values():
-        layer.sources = list(_sources(layer, layers))
+        named = layer.row.sources
+        # Where the record names no sources, a layer follows the product or neuron before it.
+        layer.sources = before if named is None else [layers[name] for name in named.split(",") if name in layers]
         for source in layer.sources:
             source.targets.append(layer)
+        if layer.is_product or layer.is_neuron:
+            before = [layer]
     return list(layers.values())
-
-
-def _sources(layer: Layer, layers: dict[str, Layer]) -> Iterator[Layer]:
-    """Those that the record names; where it names none, the product or neuron before."""
-    if layer.row.sources is not None:
-        yield from (layers[name] for name in layer.row.sources.split(",") if name in layers)
-        return
-    before = [other for other in layers.values() if other.order < layer.order and (other.is_product or other.is_neuron)]
-    yield from before[-1:]

@@ -18,6 +18,7 @@ from energy.models.base import (
     executed,
 )
 from energy.record import Convention
+from neurons.errors import OptionError
 
 
 @energy_models.register("step")
@@ -27,8 +28,13 @@ class StepMemory(EnergyModel):
 
     Compute: E_AC x events; real layers E_MAC x dense MACs; a quantised layer runs bit by bit and skips zero bits,
     E_AC x B x R_b x MACs with B bits and R_b the measured share of one-bits. Memory: weights, a read and a write of
-    every state word at every step, and activations read once (spikes 1 bit). The equations are put together from
-    descriptions of the paper, which publishes no code for them.
+    every state word at every step, and activations read once (spikes 1 bit). Its three prices (4.6, 0.9 and 3.12 pJ)
+    and the quantities above are stated in summaries of the paper; its equations were not read, and what a bit of
+    memory traffic is counted for is put together here. The authors publish no code for it.
+
+    A weight that is fetched once serves several operations where a dense layer works on many positions or samples at
+    a time. That divides the traffic of conventional layers, while each spike still fetches the weights that it meets:
+    state the reuse when the two are compared.
 
     Parameters
     ----------
@@ -36,8 +42,11 @@ class StepMemory(EnergyModel):
         Prices in pJ; from the hardware (fp32, and the bit of memory) when left out.
     weight_bits, state_bits : int
     weight_fetch : {"operation", "layer"}
-        A weight is fetched for every operation (no reuse; events only, dense for conventional layers), or once for
-        every time step.
+        A weight is fetched for every operation (events only, dense for conventional layers; see ``weight_reuse``),
+        or once for every time step.
+    weight_reuse : float
+        Operations of a conventional layer that one fetch of a weight serves, as over the positions of a convolution or
+        the samples of a batch; of spikes, each fetches for itself.
     convention : {"nominal", "exact", "fan_out", "kernel"}
     integers : {"unrolled", "mac", "ac"}
         What a sum of k spikes costs: k accumulates, a multiply-accumulate, or one accumulate.
@@ -56,6 +65,7 @@ class StepMemory(EnergyModel):
     weight_bits: int = 8
     state_bits: int = 32
     weight_fetch: Literal["operation", "layer"] = "operation"
+    weight_reuse: float = 1.0
     convention: Convention = "nominal"
     integers: IntegerRule = "unrolled"
 
@@ -65,6 +75,10 @@ class StepMemory(EnergyModel):
             state_bits=self.state_bits,
         )  # fmt: skip
         check_choice("weight_fetch", self.weight_fetch, ("operation", "layer"))
+        if not self.weight_reuse >= 1:
+            raise OptionError(f"weight_reuse is at least 1 operation for each fetch, not {self.weight_reuse!r}")
+        if self.weight_reuse != 1 and self.weight_fetch == "layer":
+            raise OptionError("weight_reuse is for weights fetched by the operation; a fetch by the layer is reused")
         check_convention(self.convention)
         check_choice("integers", self.integers, ("unrolled", "mac", "ac"))
 
@@ -79,7 +93,7 @@ class StepMemory(EnergyModel):
         compute, fetches = 0.0, 0.0
         for operation in layer.macs:
             work = executed(operation, self.convention, self.integers)
-            fetches += work.count
+            fetches += work.count / (1 if work.kind == "ac" else self.weight_reuse)
             if work.kind == "bits":
                 planes = operation.planes_exact if self.convention == "exact" else operation.planes_nominal
                 compute += ac * planes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import webbrowser
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from step.results import Results
-
-
-class By(StrEnum):
-    """How ``step energy`` breaks its table down."""
-
-    model = "model"
-    part = "part"
-    layer = "layer"
 
 
 def _results(
@@ -127,34 +118,6 @@ def show(
         _table(results.runs, results.title, export)
     else:
         _show(results, export)
-
-
-@app.command()
-@guarded
-def energy(
-    suite: Name,
-    by: Annotated[
-        By, typer.Option(help="One row for each energy model, for each of its parts, or for each layer.")
-    ] = By.model,
-    export: Export = None,
-    folder: Folder = None,
-    store: StoreUrl = None,
-    overrides: Overrides = None,
-    plugins: Plugins = None,
-) -> None:
-    """Show what one inference costs under every energy model, networks and twins side by side."""
-    from step.report.collect import energy_notes
-    from step.report.summary import energy_table
-
-    results = _results(suite, folder, store, overrides, plugins)
-    with console.status("pricing"):
-        table, notes = energy_table(results, by.value), energy_notes(results)
-    _table(table, f"{results.title}: energy per inference by {by.value}", export)
-    for row in notes.itertuples():
-        console.print(f"[bold]{row.model}[/] ({escape(str(row.confidence))}): {escape(str(row.source))}")
-        console.print(f"[dim]  leaves out: {escape(str(row.ignores))}[/]")
-        if row.warnings:
-            console.print(f"  [yellow]warning:[/] {escape(str(row.warnings))}")
 
 
 @app.command()

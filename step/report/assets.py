@@ -49,6 +49,7 @@ table.headline tbody th{position:sticky;left:0;background:var(--paper)}
 table.small{width:100%;font-size:.76rem;margin-top:.3rem}
 table.small th{white-space:nowrap}
 table.small th,table.small td{padding:.26rem .5rem .26rem 0}
+table.small .number+:not(.number){padding-left:1rem}
 .indent{padding-left:1.1em}
 table.notes td{min-width:9em}
 .tag{display:inline-block;font-size:.68rem;font-weight:500;color:var(--soft);border:1px solid var(--rule);
@@ -75,6 +76,8 @@ figcaption b{color:var(--ink)}
 th .mark{margin-right:.45em;vertical-align:-.06em}
 ul.findings{padding-left:1.1em;margin:1.2rem 0 0;max-width:50em}
 ul.findings li{margin:.3rem 0}
+ul.small{font:.8rem/1.5 Inter,"Helvetica Neue",Arial,sans-serif;color:var(--soft);max-width:none;margin-top:.4rem}
+ul.small li{margin:.15rem 0;overflow-wrap:anywhere}
 dl{display:grid;grid-template-columns:minmax(7em,max-content) 1fr;gap:.4rem 1.6rem;font-size:.86rem;margin:0}
 dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}

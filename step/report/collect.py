@@ -6,9 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+import energy
+from energy import Record
+from energy.thresholds import thresholds
 from step.learners import checkpoint
-from step.report.data import ReportData, Trace
-from step.report.summary import by_network, facts
+from step.report.data import Judged, ReportData, Trace
+from step.report.summary import by_network, counted, facts
 from step.results import Results
 
 
@@ -22,11 +25,38 @@ def collect(results: Results) -> ReportData:
         summary=by_network(results),
         runs=runs[["run", "network", "kind", "seed", "accuracy", "parameters", "spikes", "seconds"]],
         energy=parts.reset_index(),
-        energy_notes=energy_notes(results),
         layers=results.layers,
         curves=results.curves.query("name != 'seconds'"),
         traces=_traces(results),
+        verdicts=_verdicts(results),
     )
+
+
+def steps_of(record: Record) -> pd.DataFrame:
+    """Return layer, step, rate of the spiking layers of a record; no rows where steps were not counted one by one."""
+    steps = record.steps[record.steps["layer"].isin(record.spiking["layer"])]
+    return steps[["layer", "step"]].assign(rate=steps["nonzero_outputs"] / steps["outputs"]).dropna()
+
+
+def _verdicts(results: Results) -> list[Judged]:
+    """Judge every spiking network by its run with the lowest seed, against the trained twins with theirs."""
+    first: dict[str, str] = {}
+    for run in sorted(results.specs, key=lambda run: results.specs[run].seed):
+        first.setdefault(results.suite.labels[run], run)
+    trained = {network: results.records[first[network]] for network, kind in results.networks.items() if kind == "twin"}
+    verdicts = []
+    for network in (network for network, kind in results.networks.items() if kind == "spiking"):
+        record = results.records[first[network]]
+        twins = trained or energy.derived_twins(record)
+        seeds = {results.specs[first[each]].seed for each in (network, *trained)}
+        whose = "trained as such" if trained else "derived from its record, not trained"
+        basis = (
+            f"Of the run with the lowest seed ({', '.join(map(str, sorted(seeds)))}), not a mean over seeds; twins "
+            f"{whose}. Counted on {counted(record)}."
+        )
+        verdict = energy.judge({network: record, **twins})
+        verdicts.append(Judged(verdict, basis, steps_of(record), thresholds(record.T)))
+    return verdicts
 
 
 def energy_notes(results: Results) -> pd.DataFrame:

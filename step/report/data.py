@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from energy import Verdict
+
 KINDS = ("spiking", "twin")
 
 _COLUMNS = {
     "runs": ("run", "network", "kind", "seed", "accuracy", "parameters", "spikes", "seconds"),
     "energy": ("run", "network", "seed", "model", "part", "pJ"),
-    "energy_notes": ("model", "source", "confidence", "ignores", "warnings"),
     "layers": ("run", "network", "seed", "layer", "order", "kind", "rate", "spikes", "neurons"),
     "curves": ("run", "network", "seed", "epoch", "name", "value"),
 }
@@ -76,6 +77,27 @@ class Trace:
 
 
 @dataclass
+class Judged:
+    """One spiking network against its twins.
+
+    Parameters
+    ----------
+    verdict : energy.Verdict
+    basis : str
+        One sentence or two on what was counted, on which data and by which rule.
+    steps : pandas.DataFrame or None
+        layer, step (from 0), rate (spikes per neuron) of the network, where time steps were counted one by one.
+    thresholds : pandas.DataFrame or None
+        Published limits on spikes per synapse for the time steps of the network; see :mod:`energy.thresholds`.
+    """
+
+    verdict: Verdict
+    basis: str
+    steps: pd.DataFrame | None = None
+    thresholds: pd.DataFrame | None = None
+
+
+@dataclass
 class ReportData:
     """Everything on the page. A frame may be empty: its section then says that it is missing.
 
@@ -91,15 +113,16 @@ class ReportData:
         One row per run: run, network, kind ("spiking" or "twin"), seed, accuracy (0 to 1), parameters,
         spikes (per sample; NaN for twins), seconds.
     energy : pandas.DataFrame
-        run, network, seed, model, part, pJ (per inference; NaN where the model is not applicable).
-    energy_notes : pandas.DataFrame
-        model, source, confidence, ignores, warnings.
+        run, network, seed, model, part, pJ (per inference; NaN where the model is not applicable): the models
+        against which accuracy is plotted.
     layers : pandas.DataFrame
         run, network, seed, layer, order, kind, rate (non-zero share of the neurons' output), spikes, neurons.
     curves : pandas.DataFrame
         run, network, seed, epoch, name (``train_loss``, ``validation_accuracy`` ...), value.
     traces : list of Trace
         Samples to show as image, raster and potential.
+    verdicts : list of Judged
+        One for each spiking network; the first is shown in full.
     """
 
     title: str
@@ -107,10 +130,10 @@ class ReportData:
     summary: pd.DataFrame
     runs: pd.DataFrame
     energy: pd.DataFrame
-    energy_notes: pd.DataFrame
     layers: pd.DataFrame
     curves: pd.DataFrame
     traces: list[Trace] = field(default_factory=list)
+    verdicts: list[Judged] = field(default_factory=list)
 
     def check(self) -> None:
         """Refuse frames that lack a column or speak of networks without a run.
@@ -136,6 +159,7 @@ class ReportData:
             frame = getattr(self, name)
             self._check_networks(name, frame["network"].unique() if len(frame) else (), known)
         self._check_networks("traces", [trace.network for trace in self.traces], known)
+        self._check_networks("a verdict", [judged.verdict.network for judged in self.verdicts], known)
         for trace in self.traces:
             trace.check()
 

@@ -1,4 +1,4 @@
-"""The figures over whole runs: accuracy against energy, energy by part, ratios, firing rates, learning curves.
+"""The figures over whole runs: accuracy against energy, firing rates, learning curves.
 
 Every function takes frames and looks and returns plain figures (``{"data": [...], "layout": {...}}``), one for each
 panel; the page lays the panels out and writes what they show beneath them.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from step.report.aggregate import over_seeds
 from step.report.style import Figure, Look, axis, label, layout, log_axis, rows_axis, words
-from step.report.units import TIMES, EnergyUnit, format_ratio
+from step.report.units import EnergyUnit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,102 +66,6 @@ def accuracy_against_energy(runs: pd.DataFrame, total: pd.DataFrame, looks: list
     else:
         x = axis(f"Energy per inference ({unit.name})", nticks=6, rangemode="tozero")
     return {"data": data, "layout": layout(320, xaxis=x, yaxis=axis("Test accuracy (%)", nticks=7))}
-
-
-def energy_by_part(of_model: pd.DataFrame, looks: list[Look], colours: dict[str, str], unit: EnergyUnit) -> Figure:
-    """Return one energy model's panel: a bar for each network, stacked by part, the deviation at its end.
-
-    Parameters
-    ----------
-    of_model : pandas.DataFrame
-        network, seed, part, pJ under this model.
-    looks : list of Look
-        Networks, from the top.
-    colours : dict of str to str
-        Colour of every part, in the order of stacking.
-    unit : EnergyUnit
-        Unit of the energy axis.
-    """
-    mean = over_seeds(of_model, ["network", "part"], "pJ").set_index(["network", "part"])["mean"] / unit.pJ
-    rows = [label(look.name) for look in looks]
-    data: list[dict[str, Any]] = []
-    for part, colour in colours.items():
-        values = [float(mean.get((look.name, part), math.nan)) for look in looks]
-        if all(math.isnan(value) for value in values):
-            continue
-        shape = [look.pattern for look in looks]
-        data.append(
-            {
-                "type": "bar", "orientation": "h", "x": values, "y": rows, "name": label(words(part)),
-                "marker": {
-                    "color": colour, "line": {"width": 0.8, "color": "var(--paper)"},
-                    "pattern": {"shape": shape, "fgcolor": "var(--paper)", "size": 6, "solidity": 0.25,
-                                "fillmode": "overlay"},
-                },
-                "hovertemplate": f"%{{y}}<br>{label(words(part))}: %{{x:.4g}} {unit.name}<extra></extra>",
-            }
-        )  # fmt: skip
-    total = of_model.groupby(["run", "network"], sort=False)["pJ"].sum(min_count=1).reset_index()
-    stats = over_seeds(total, ["network"], "pJ").dropna(subset=["sd"]).set_index("network") / unit.pJ
-    shown = [look for look in looks if look.name in stats.index]
-    if shown:
-        data.append(
-            {
-                "type": "scatter", "mode": "markers", "x": [stats.loc[look.name, "mean"] for look in shown],
-                "y": [label(look.name) for look in shown], "marker": {"size": 1, "color": "var(--ink)"},
-                "error_x": {"type": "data", "array": [stats.loc[look.name, "sd"] for look in shown],
-                            "color": "var(--ink)", "thickness": 1.2, "width": 3},
-                "hoverinfo": "skip",
-            }
-        )  # fmt: skip
-    y = rows_axis(categoryorder="array", categoryarray=rows, autorange="reversed", showgrid=False)
-    x = axis(f"Energy per inference ({unit.name})", nticks=6, rangemode="tozero")
-    return {"data": data, "layout": layout(70 + 36 * len(looks), barmode="stack", bargap=0.35, xaxis=x, yaxis=y)}
-
-
-def ratio_to_twin(of_twin: pd.DataFrame, models: list[str], looks: list[Look]) -> Figure:
-    """Return one twin's panel: what the spiking networks cost relative to it under every energy model.
-
-    Parameters
-    ----------
-    of_twin : pandas.DataFrame
-        model, network, ratio, sd, verdict; see :func:`step.report.aggregate.ratios`.
-    models : list of str
-        Energy models, from the top.
-    looks : list of Look
-        Spiking networks.
-    """
-    data: list[dict[str, Any]] = []
-    low, high = 1.0, 1.0
-    for place, look in enumerate(looks):
-        rows = of_twin[(of_twin["network"] == look.name) & of_twin["ratio"].notna()]
-        shift = (place - (len(looks) - 1) / 2) * 0.7 / max(len(looks), 1)
-        heights = [models.index(model) + shift for model in rows["model"]]
-        texts = [f"  {format_ratio(r)} {word}" for r, word in zip(rows["ratio"], rows["verdict"], strict=True)]
-        names = [label(model) for model in rows["model"]]
-        data.append(
-            {
-                "type": "scatter", "mode": "markers+text", "x": list(rows["ratio"]), "y": heights, "text": texts,
-                "textposition": "middle right", "textfont": {"size": 11, "color": "var(--ink)"},
-                "error_x": _error(list(rows["sd"]), look), "marker": _marker(look, 10), "customdata": names,
-                "hovertemplate": f"{label(look.name)}<br>%{{customdata}}<br>%{{x:.3g}}{TIMES}<extra></extra>",
-                "cliponaxis": False,
-            }
-        )  # fmt: skip
-        spread = rows["sd"].fillna(0.0)
-        low = min([low, *(rows["ratio"] - spread).where(rows["ratio"] > spread, rows["ratio"])])
-        high = max([high, *(rows["ratio"] + spread)])
-    low, high = math.log10(max(low, 1e-12)), math.log10(high)
-    span = max(high - low, 0.6)
-    x = log_axis("Energy, spiking ÷ twin (log scale)", 1.6 * span, range=[low - 0.12 * span, high + 0.5 * span])
-    y = rows_axis(
-        tickvals=list(range(len(models))), ticktext=[label(model) for model in models],
-        range=[len(models) - 0.5, -0.5], showgrid=False,
-    )  # fmt: skip
-    even = {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-            "line": {"color": "var(--ink)", "width": 1.2}}  # fmt: skip
-    rows_high = max(46, 22 * len(looks) + 14)
-    return {"data": data, "layout": layout(70 + rows_high * len(models), xaxis=x, yaxis=y, shapes=[even])}
 
 
 def firing_rates(layers: pd.DataFrame, looks: list[Look]) -> Figure:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from step.report.assets import SCRIPT, STYLE
-from step.report.data import ReportData
+from step.report.data import Judged, ReportData
+from step.report.energy_sections import verdict_sections
 from step.report.files import write_atomically
 from step.report.html import Markup, element, join
+from step.report.pieces import Plates, Section, description
 from step.report.sections import Sheet, sections
+from step.report.style import looks_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from energy import Verdict
+    from energy.measured import Measured
 
 # The page may run and style itself and show the images it carries; whatever else it asked for would be refused.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -35,12 +44,48 @@ def build_page(data: ReportData) -> str:
     """
     data.check()
     sheet = Sheet(data)
-    parts = sections(sheet)
+    return _page("Benchmark report", data.title, sections(sheet), sheet.figures)
+
+
+def build_verdict_page(
+    verdict: Verdict,
+    title: str,
+    facts: Mapping[str, str],
+    *,
+    steps: pd.DataFrame | None = None,
+    thresholds: pd.DataFrame | None = None,
+    measured: Measured | None = None,
+) -> str:
+    """Return a page on one spiking network and its twins under every energy model.
+
+    Parameters
+    ----------
+    verdict : energy.Verdict
+    title : str
+    facts : mapping of str to str
+        What a reader must know, by name, in the order in which it is shown. ``Counting`` (else ``Data``) is what the
+        captions say of the data and the counting rule.
+    steps : pandas.DataFrame, optional
+        layer, step (from 0), rate of the network; see :func:`step.report.collect.steps_of`.
+    thresholds : pandas.DataFrame, optional
+        Published limits on spikes per synapse for the time steps of the network; see :mod:`energy.thresholds`.
+    measured : energy.measured.Measured, optional
+        What this computer used while it simulated the network: a section of its own, apart from the estimates.
+    """
+    counted = facts.get("Counting", facts.get("Data", ""))
+    judged = Judged(verdict, f"Counted on {counted}." if counted else "", steps, thresholds)
+    plates = Plates()
+    parts = verdict_sections(plates, judged, looks_of([verdict.network], verdict.twins), measured)
+    parts.append(Section("setting", "Setting", description(facts)))
+    return _page("Energy", title, parts, plates.figures)
+
+
+def _page(kicker: str, title: str, parts: Sequence[Section], figures: Mapping[str, Any]) -> str:
     links = [element("a", part.title, href=f"#{part.anchor}") for part in parts]
     body = element(
         "main",
-        element("p", "Benchmark report", class_="kicker"),
-        element("h1", data.title),
+        element("p", kicker, class_="kicker"),
+        element("h1", title),
         element("nav", links, aria_label="Sections"),
         element("noscript", element("p", "The figures need JavaScript; the tables do not.", class_="missing")),
         [
@@ -50,7 +95,7 @@ def build_page(data: ReportData) -> str:
             for number, part in enumerate(parts)
         ],
     )
-    return document(data.title, body, sheet.figures)
+    return document(title, body, figures)
 
 
 def document(title: str, body: Markup, figures: Mapping[str, Any]) -> str:
@@ -81,7 +126,31 @@ def write_page(data: ReportData, path: Path) -> Path:
     OptionError
         When the data do not fit together or the path cannot be written.
     """
-    page = build_page(data)
+    return _write(build_page(data), path)
+
+
+def write_verdict_page(
+    verdict: Verdict,
+    title: str,
+    facts: Mapping[str, str],
+    path: Path,
+    *,
+    steps: pd.DataFrame | None = None,
+    thresholds: pd.DataFrame | None = None,
+    measured: Measured | None = None,
+) -> Path:
+    """Write the page of :func:`build_verdict_page` so that it appears whole or not at all; return its path.
+
+    Raises
+    ------
+    OptionError
+        When the path cannot be written.
+    """
+    page = build_verdict_page(verdict, title, facts, steps=steps, thresholds=thresholds, measured=measured)
+    return _write(page, path)
+
+
+def _write(page: str, path: Path) -> Path:
     return write_atomically(Path(path), lambda part: part.write_text(page, encoding="utf-8"))
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import html
 import math
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from step.report.data import ReportData
+from step.report.data import KINDS, ReportData
 from step.report.html import Markup, element
 
 Figure = dict[str, Any]
@@ -43,9 +44,8 @@ PARTS = (
     ("neuron", "#5aa7a7", "#7cc9c9"),
     ("memory_weight", "#a6611a", "#d08a3f"),
     ("memory_state", "#d2964a", "#e8b878"),
-    ("memory_input", "#e3bf85", "#f2d9ad"),
-    ("memory_output", "#efdcb9", "#8a6a3a"),
-    ("memory", "#b97a35", "#d99a55"),
+    ("memory_activation", "#e3bf85", "#f2d9ad"),
+    ("memory_partial_sum", "#efdcb9", "#8a6a3a"),
     ("addressing", "#a34a6e", "#d583a6"),
     ("routing", "#7a6bb0", "#a99be0"),
     ("static", "#8d949e", "#6d7683"),
@@ -78,8 +78,11 @@ def looks(data: ReportData) -> list[Look]:
     if not len(data.runs):
         return []
     kinds = dict(zip(data.runs["network"], data.runs["kind"], strict=True))
-    spiking = [name for name, kind in kinds.items() if kind == "spiking"]
-    twins = [name for name, kind in kinds.items() if kind == "twin"]
+    return looks_of(*([name for name, kind in kinds.items() if kind == wanted] for wanted in KINDS))
+
+
+def looks_of(spiking: Iterable[str], twins: Iterable[str]) -> list[Look]:
+    """Return the looks of spiking networks and of twins."""
     found = []
     for place, name in enumerate(spiking):
         found.append(Look(name, True, _hue(place), _SYMBOLS[place % len(_SYMBOLS)], "solid", ""))

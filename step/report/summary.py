@@ -143,7 +143,7 @@ def notes(results: Results) -> list[str]:
     first = next(iter(results.records.values()))
     lines = [
         f"{facts(results)['Protocol']}.",
-        f"Counted on {_counted(first)}.",
+        f"Counted on {counted(first)}.",
         "Energy is an estimate, in which models differ; ratios below 1 favour the network of the column.",
     ]
     if any(table.attrs["unpriced"] for table in results.prices.values()):
@@ -153,7 +153,8 @@ def notes(results: Results) -> list[str]:
     return lines
 
 
-def _counted(record: Record) -> str:
+def counted(record: Record) -> str:
+    """Return on which data a record was counted, and by which rule."""
     rules = record.provenance
     return (
         f"{rules['data']}, eval mode, {rules['dtype']}; accumulates: one for each spike and synapse that it reaches, "
@@ -178,7 +179,7 @@ def facts(results: Results) -> dict[str, str]:
         "Learner": _options(spec.learner),
         **{key: str(value) for key, value in protocol.describe().items()},
         "Seeds": ", ".join(map(str, seeds)),
-        "Counting": _counted(next(iter(results.records.values()))),
+        "Counting": counted(next(iter(results.records.values()))),
         "Machine": ", ".join(f"{key} {value}" for key, value in machine.items()),
         "Command": f"step run {results.suite.name}",
     }

@@ -1,6 +1,5 @@
 """What must hold for every energy model, and the options of each."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import energy
-import neurons
 from energy import EnergyModel, Record, hardware
-from energy.models.base import PARTS
 from neurons.errors import DataError, OptionError, UnknownNameError
 
 MODELS = energy.names()
-counts = st.floats(1, 1e9)
-rates = st.floats(0, 1)
 
 
 def layers(scale: float, rate: float, operand: str = "binary") -> Record:
@@ -35,62 +30,6 @@ def layers(scale: float, rate: float, operand: str = "binary") -> Record:
 def test_the_models_of_this_package() -> None:
     assert {"op-count", "typed-horowitz", "step"} <= set(MODELS)
     assert all(energy.describe(name) for name in MODELS)
-
-
-@pytest.mark.parametrize("model", MODELS)
-@given(scale=counts, rate=rates)
-@settings(max_examples=15, deadline=None)
-def test_linear_in_the_counts(model: str, scale: float, rate: float) -> None:
-    one, many = (energy.price(layers(s, rate), model)["total"].sum() for s in (1.0, round(scale)))
-    assert many == pytest.approx(round(scale) * one, rel=1e-9)
-
-
-@pytest.mark.parametrize("model", MODELS)
-@given(rate=rates)
-@settings(max_examples=15, deadline=None)
-def test_the_total_is_the_sum_of_its_parts(model: str, rate: float) -> None:
-    table = energy.price(layers(3.0, rate), model)
-    parts = table[list(PARTS)].sum(axis=1, min_count=1)  # NaN where the model prices no part at all
-    assert table["total"].to_numpy() == pytest.approx(parts.to_numpy(), nan_ok=True)
-
-
-@pytest.mark.parametrize("model", MODELS)
-@given(a=rates, b=rates)
-@settings(max_examples=15, deadline=None)
-def test_monotone_in_the_rate(model: str, a: float, b: float) -> None:
-    low, high = (energy.price(layers(1.0, r), model)["total"].sum() for r in sorted((a, b)))
-    assert low <= high
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_silence_costs_no_compute_but_neurons_and_state_stay(model: str) -> None:
-    silent, busy = (energy.price(layers(1.0, r), model).set_index("layer") for r in (0.0, 0.5))
-    assert silent.loc["fc", "compute"] == 0
-    assert busy.loc["fc", "compute"] > 0
-    for part in ("neuron", "memory_state"):
-        assert silent.loc["lif", part] == pytest.approx(busy.loc["lif", part], nan_ok=True)
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_not_applicable_is_never_zero(model: str) -> None:
-    record = energy.measure(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Softmax(-1)), torch.rand(2, 3, 8))
-    table = energy.price(record, model).set_index("layer")
-    row = table.loc["2"]
-    assert math.isnan(row["total"])
-    assert not row["applicable"]
-    assert row["note"]
-    assert table.loc["0", "applicable"]
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_a_price_says_where_it_comes_from(model: str) -> None:
-    attrs = energy.price(layers(1.0, 0.1), model).attrs
-    assert attrs["model"] == model
-    assert attrs["source"]
-    assert attrs["confidence"] in ("published", "reconstruction")
-    assert attrs["ignores"]
-    assert attrs["hardware"] == "45nm"
-    assert not any("unconfirmed" in warning for warning in attrs["warnings"])  # none that these layers use
 
 
 def test_unconfirmed_constants_are_named_where_a_price_rests_on_them() -> None:
@@ -218,51 +157,6 @@ def test_a_profile_that_is_not_yaml(tmp_path: Path) -> None:
 def test_every_constant_has_a_source() -> None:
     for name in hardware.names():
         assert all(constant.source for constant in hardware.load(name).constants.values())
-
-
-class TwinNet(nn.Module):
-    """The smallest network that can make its twins."""
-
-    def __init__(self, neuron: object = "lif") -> None:
-        super().__init__()
-        make = neurons.factory(neuron)
-        self.body = nn.Sequential(nn.Linear(8, 16), make(), nn.Linear(16, 4), make())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(x)
-
-    def twin(self, neuron: object) -> "TwinNet":
-        return TwinNet(neuron)
-
-
-def test_compare() -> None:
-    torch.manual_seed(0)
-    x = torch.rand(5, 3, 8)
-    table = energy.compare(TwinNet(), x)
-    assert list(table["network"].unique()) == ["network", "relu", "quantised_relu"]
-    assert sorted(table["model"].unique()) == MODELS
-    rows = table.set_index(["network", "model"])
-    twin = rows.loc[("relu", "op-count"), "total"]
-    assert twin == pytest.approx(4.6 * (8 * 16 + 16 * 4))
-    assert rows.loc[("network", "op-count"), "ratio_to_relu"] == pytest.approx(
-        rows.loc[("network", "op-count"), "total"] / twin
-    )
-    assert (table.loc[table["network"] == "relu", "ratio_to_relu"] == 1).all()
-    assert table.attrs["warnings"]
-
-
-def test_the_quantised_twin_has_the_capacity_of_the_spike_count() -> None:
-    from energy.twins import twin_bits
-
-    assert [twin_bits(T) for T in (1, 2, 3, 4, 7, 8, 15)] == [1, 2, 2, 3, 3, 4, 4]
-
-
-def test_compare_without_twins_and_with_given_ones() -> None:
-    x = torch.rand(2, 3, 8)
-    alone = energy.compare(nn.Linear(8, 2), x, models=["op-count"])
-    assert list(alone["network"]) == ["network"]
-    given = energy.compare(nn.Linear(8, 2), x, models=["op-count"], twins={"mine": nn.Linear(8, 2)})
-    assert list(given["ratio_to_mine"]) == [2.0, 1.0]  # two steps against one
 
 
 def test_a_model_of_ones_own() -> None:

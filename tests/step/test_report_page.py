@@ -15,7 +15,7 @@ from rich.console import Console
 from neurons.errors import OptionError, ShapeError
 from step.report import ReportData, Trace, build_page, export, print_table, write_page
 from step.report import tables as report_tables
-from step.report.aggregate import over_seeds, plus_minus, ratios, seeds_sentence, totals, verdict
+from step.report.aggregate import over_seeds, seeds_sentence, totals
 from step.report.page import figures_json
 from step.report.samples import image_uri, pick_units, potentials, raster
 from step.report.sections import Sheet, sections
@@ -24,8 +24,8 @@ from step.report.units import energy_unit, format_count, format_energy, format_r
 
 NETWORKS = {"LIF": "spiking", "PLIF": "spiking", "ReLU twin": "twin", "4-bit twin": "twin"}
 SECTIONS = [
-    "results", "accuracy-energy", "energy-parts", "ratios", "firing-rates", "samples", "learning-curves",
-    "energy-models", "setting", "runs",
+    "results", "accuracy-energy", "ratios", "energy-parts", "energy-layers", "break-even", "synapses", "firing-rates",
+    "samples", "learning-curves", "energy-models", "setting", "runs",
 ]  # fmt: skip
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -52,7 +52,6 @@ def make(seeds: tuple[int, ...] = (0, 1, 2), rename: dict[str, str] | None = Non
                 curves.append((run, network, seed, epoch, "validation_accuracy", 0.5 + 0.1 * epoch))
     spikes = (rng.random((4, 40)) < 0.3).astype(np.float32)
     trace = Trace("LIF", "blocks.0.q", 7, 3, 5, rng.random((8, 8)), spikes, rng.random((4, 40)) + spikes, 1.0)
-    notes = [("op-count", "Horowitz, ISSCC 2014", "read in the paper", "memory, routing", None)]
     summary = [(network, "95.1 ± 0.3 %", 106_634, math.nan) for network in NETWORKS]
     frames = {
         "summary": pd.DataFrame(summary, columns=["network", "accuracy", "parameters", "spikes_per_sample"]),
@@ -60,7 +59,6 @@ def make(seeds: tuple[int, ...] = (0, 1, 2), rename: dict[str, str] | None = Non
             runs, columns=["run", "network", "kind", "seed", "accuracy", "parameters", "spikes", "seconds"]
         ),
         "energy": pd.DataFrame(energy, columns=["run", "network", "seed", "model", "part", "pJ"]),
-        "energy_notes": pd.DataFrame(notes, columns=["model", "source", "confidence", "ignores", "warnings"]),
         "layers": pd.DataFrame(
             layers, columns=["run", "network", "seed", "layer", "order", "kind", "rate", "spikes", "neurons"]
         ),
@@ -76,7 +74,7 @@ def make(seeds: tuple[int, ...] = (0, 1, 2), rename: dict[str, str] | None = Non
 
 def empty() -> ReportData:
     nothing = pd.DataFrame()
-    return ReportData("Nothing yet", {}, nothing, nothing, nothing, nothing, nothing, nothing, [])
+    return ReportData("Nothing yet", {}, nothing, nothing, nothing, nothing, nothing)
 
 
 class Reader(HTMLParser):
@@ -129,8 +127,8 @@ def test_page_is_balanced_and_has_every_section_in_order(page):
     assert [value for tag, name, value in reader.attributes if tag == "section" and name == "id"] == SECTIONS
     words = " ".join(reader.text)
     assert "Mean ± s.d. over n = 3 seeds (0, 1, 2)." in words
-    assert "Not counted by op-count: memory, routing." in words
-    assert words.count("Figure ") == 6
+    assert words.count("Figure ") == 4
+    assert words.count("No spiking network here has been judged against a twin.") == 5
     ids = [value for _, name, value in reader.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
@@ -157,8 +155,8 @@ def test_every_figure_has_its_place_and_is_a_valid_plotly_figure(page):
     ids = {value for _, name, value in reader.attributes if name == "id"}
     variables = set(re.findall(r"(--[a-z-]+):", re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]))
     figures = figures_of(page)
-    # three models less the one that cannot price twins alone, twice; two twins; rates; raster, potential; two curves
-    assert len(figures) == 3 + 3 + 2 + 1 + 2 + 2
+    # three models; rates; raster, potential; two curves
+    assert len(figures) == 3 + 1 + 2 + 2
     for name, figure in figures.items():
         assert name in ids
         text = json.dumps(figure)
@@ -207,7 +205,6 @@ def test_one_seed_shows_no_error_bars_and_no_bands():
             assert trace.get("error_x", {"visible": False}) == {"visible": False}
             assert trace.get("error_y", {"visible": False}) == {"visible": False}
             assert "fill" not in trace
-    assert " ± " not in re.search(r'id="energy-parts".*?</section>', page, re.DOTALL)[0]
 
 
 def test_three_seeds_show_their_standard_deviation():
@@ -222,10 +219,9 @@ def test_three_seeds_show_their_standard_deviation():
 @pytest.mark.parametrize(
     ("frame", "line"),
     [
-        ("energy", "No energy model has priced these runs."),
+        ("energy", "No run has both an accuracy and an energy"),
         ("layers", "No firing rates were recorded"),
         ("curves", "No learning curves were recorded."),
-        ("energy_notes", "The energy models left no notes"),
         ("summary", "There is no summary"),
     ],
 )
@@ -239,7 +235,7 @@ def test_no_traces_and_no_runs_at_all():
     assert "No sample was traced" in " ".join(read(build_page(replace(make(), traces=[]))).text)
     page = build_page(empty())
     assert figures_of(page) == {}
-    assert sum(name == "class" and value == "missing" for _, name, value in read(page).attributes) == 11
+    assert sum(name == "class" and value == "missing" for _, name, value in read(page).attributes) == 14
 
 
 def test_a_network_without_any_price_is_called_not_applicable():
@@ -247,15 +243,6 @@ def test_a_network_without_any_price_is_called_not_applicable():
     data.energy.loc[data.energy["model"] == "events", "pJ"] = math.nan
     text = " ".join(read(build_page(data)).text)
     assert "Not applicable to these networks." in text
-    assert "No part of this model: static." in text
-
-
-def test_only_spiking_networks_have_no_ratio_section():
-    data = make()
-    for name in ("summary", "runs", "energy", "layers", "curves"):
-        frame = getattr(data, name)
-        setattr(data, name, frame[~frame["network"].str.contains("twin")].reset_index(drop=True))
-    assert "There is no pair of a spiking network and a twin" in " ".join(read(build_page(data)).text)
 
 
 def test_nan_accuracies_and_values_do_not_reach_the_page():
@@ -321,32 +308,6 @@ def test_over_seeds_and_totals():
     total = totals(make().energy).set_index(["network", "seed", "model"])["pJ"]
     assert total["LIF", 0, "memory"] == pytest.approx(4.2e7)
     assert math.isnan(total["ReLU twin", 0, "events"])
-
-
-def test_ratios_are_mean_over_mean_and_paired_by_seed():
-    total = pd.DataFrame(
-        [("a", "S", 0, "m", 1.0), ("b", "S", 1, "m", 3.0), ("c", "T", 0, "m", 2.0), ("d", "T", 1, "m", 8.0)],
-        columns=["run", "network", "seed", "model", "pJ"],
-    )
-    row = ratios(total, ["S"], ["T"]).iloc[0]
-    assert row["ratio"] == pytest.approx(4 / 10)
-    assert row["sd"] == pytest.approx(np.std([1 / 2, 3 / 8], ddof=1))
-    assert row["n"] == 2
-    assert row["verdict"] == "cheaper"
-    other = ratios(total.assign(seed=[0, 1, 2, 3]), ["S"], ["T"]).iloc[0]
-    assert other["n"] == 0
-    assert math.isnan(other["sd"])
-    alone = ratios(total.assign(pJ=[1.0, 1.0, math.nan, math.nan]), ["S"], ["T"]).iloc[0]
-    assert alone["verdict"] == "not applicable"
-
-
-@pytest.mark.parametrize(
-    ("ratio", "sd", "word"),
-    [(0.3, 0.01, "cheaper"), (0.97, math.nan, "even"), (1.2, 0.3, "even"), (1.2, 0.1, "dearer"),
-     (math.nan, math.nan, "not applicable"), (0.94, math.nan, "cheaper")],
-)  # fmt: skip
-def test_verdict(ratio, sd, word):
-    assert verdict(ratio, sd) == word
 
 
 def test_seeds_sentence_names_unequal_counts():
@@ -431,12 +392,6 @@ def test_format_count(count, text):
 )
 def test_format_ratio(ratio, text):
     assert format_ratio(ratio) == text
-
-
-def test_plus_minus():
-    assert plus_minus(2_100_000.0, 70_000.0, 1e6, " µJ") == "2.10 ± 0.07 µJ"
-    assert plus_minus(2_100_000.0, math.nan, 1e6) == "2.10"
-    assert plus_minus(math.nan, math.nan) == "–"
 
 
 def printed(frame: pd.DataFrame, width: int = 100) -> str:

@@ -1,0 +1,116 @@
+"""Counting of neurons: updates and their arithmetic, state, spikes, each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from energy.foreign import leaks, potential, state_words
+from energy.operands import Grid, components
+from neurons import Neuron, leaky, update_cost
+from neurons.errors import DataError
+
+if TYPE_CHECKING:
+    from energy.dispatch import Counter
+
+
+def add(
+    counter: Counter, key: str, module: nn.Module, x: Tensor, y: Tensor, inner: Mapping[str, int] | None, out: Any
+) -> None:
+    """Add the row of a neuron layer, ours or foreign, when its outermost call has ended.
+
+    Parameters
+    ----------
+    counter : Counter
+    key : str
+    module : nn.Module
+    x, y : Tensor
+        Input and output.
+    inner : mapping of str to int, optional
+        Operations that a foreign neuron carried out.
+    out : Any
+        All that the module returned.
+    """
+    updates, bits = x.numel(), x.element_size() * 8
+    steps = counter.steps(x)
+    sources = counter.tags.of(x).origins or frozenset()
+    if id(module) not in counter.leaks:
+        counter.leaks[id(module)] = leaky(module, x) if isinstance(module, Neuron) else leaks(module)
+    if isinstance(module, Neuron):
+        name = getattr(module, "registered_name", type(module).__name__)
+        states, kind, conventional = module.state_words, module.output, module.conventional
+        if id(module) not in counter.costs:
+            counter.costs[id(module)] = update_cost(module)
+        cost: dict[str, float] = {op: count * updates for op, count in counter.costs[id(module)].items()}
+        _tag_output(counter, module, y)
+    else:
+        name, states, conventional = type(module).__name__, state_words(module, out), False
+        kind, cost = "binary", dict(inner or {})
+        counter.tags.put(y, grid=Grid(1.0, 1, "spikes"))
+    counter.tags.of(y).origins = frozenset({key})
+    described = counter.tags.operand(y)
+    counter.layer(
+        key, "neuron", module=type(module).__name__, neuron=name, conventional=conventional, output=kind,
+        operand="real", bits=bits, inputs=updates, outputs=y.numel(), nonzero_outputs=described.nonzero,
+        neurons=updates / steps / counter.B, states=states, updates=updates, steps=steps, sources=sources,
+        leaky=counter.leaks[id(module)],
+    )  # fmt: skip
+    if described.is_events and not conventional:
+        counter.activity.spikes(key, components(y, described)["magnitude"], counter.steps(y), counter.B)
+    if counter.activity.by_step:
+        _add_steps(counter, key, module, x, y, steps, out)
+    for op, count in cost.items():
+        counter.tally.operation(key, op, operand="real", bits=bits, dense=float(count))
+    for direction in ("read", "write") if states else ():
+        counter.tally.memory(key, "state", direction, "dense", updates * states, bits, counter.buffer(x) * states)
+    for policy, elements in (("dense", y.numel()), ("event", described.nonzero)):
+        counter.tally.memory(key, "output", "write", policy, elements, described.bits, counter.buffer(y))
+
+
+def _add_steps(counter: Counter, key: str, module: nn.Module, x: Tensor, y: Tensor, steps: int, out: Any) -> None:
+    """Add spikes, and updates that changed a potential, of every step."""
+    sent = y.ne(0).reshape(steps, -1).sum(1).tolist() if y.numel() % steps == 0 else None
+    counts: dict[str, Any] = {"inputs": [x.numel() / steps] * steps, "outputs": [y.numel() / steps] * steps}
+    if sent is not None:
+        counts["nonzero_outputs"] = sent
+    changed = _changes(counter, key, module, x, out)
+    if changed is not None:
+        counts["effective_updates"] = changed
+        counter.tally.layer(key, "neuron", calls=0.0, effective_updates=float(sum(changed)))
+    counter.activity.step(key, counts, steps, counter.T)
+
+
+def _changes(counter: Counter, key: str, module: nn.Module, x: Tensor, out: Any) -> list[float] | None:
+    """Count neurons whose potential a step changed; all of them in the first, since it sets the potential."""
+    if not isinstance(module, Neuron):
+        held = potential(module, out)
+        before = counter.potentials.get(key)
+        if held is None:
+            return None
+        counter.potentials[key] = held.clone()
+        return [float(held.numel() if before is None else held.ne(before).sum())]
+    if not module.streams or not module.state or module.conventional or x.shape[0] != counter.steps(x):
+        return None
+    state, counts = module.resting_state(x), []
+    name = "v" if "v" in state else next(iter(state))
+    for number, current in enumerate(x.unbind(0)):
+        _, after = Neuron.run(module, current.unsqueeze(0), state)
+        counts.append(float(after[name].numel() if number == 0 else after[name].ne(state[name]).sum()))
+        state = after
+    return counts
+
+
+def _tag_output(counter: Counter, neuron: Neuron, y: Tensor) -> None:
+    if neuron.output == "real":
+        counter.tags.put(y, floor="real")
+    elif neuron.output != "quantised":
+        counter.tags.put(y, grid=Grid(1.0, 1, "spikes"))
+    else:
+        step, levels = getattr(neuron, "step_size", None), getattr(neuron, "levels", None)
+        if step is None or levels is None:
+            raise DataError(
+                f"{type(neuron).__name__} says its output is quantised; it must name its step_size and levels"
+            )
+        counter.tags.put(y, grid=Grid(max(abs(float(step)), 1e-6), int(levels), "codes"))
