@@ -10,6 +10,7 @@ from __future__ import annotations
 from energy.count import measure
 from energy.models import Choice, EnergyModel, energy_models, price
 from energy.record import Record
+from energy.thresholds import thresholds
 from energy.twins import compare, derived_twins, twin_records
 from energy.verdict import HEADLINE, Verdict, headline, judge
 
@@ -19,4 +20,5 @@ names = energy_models.names
 describe = energy_models.describe
 
 __all__ = ["HEADLINE", "Choice", "EnergyModel", "Record", "Verdict", "compare", "create", "derived_twins", "describe",
-           "energy_models", "headline", "judge", "measure", "names", "price", "register", "twin_records"]  # fmt: skip
+           "energy_models", "headline", "judge", "measure", "names", "price", "register", "thresholds",
+           "twin_records"]  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from energy.derive import largest_activity, twin, with_activity
 from energy.hardware import Hardware, load
@@ -150,6 +150,7 @@ def _used(subject: Subject) -> str:
 
 def _whole(subject: Subject) -> str:
     table = subject.price()
+    row: Any
     for row in table.itertuples():
         parts = [getattr(row, part) for part in PARTS]
         known = [part for part in parts if not math.isnan(part)]

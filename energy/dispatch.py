@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from energy import products, updates
 from energy.activity import Activity
-from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, pooled, work_of
+from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, Work, pooled, work_of
 from energy.operands import Grid, Tags
 from energy.tally import Tally
 from neurons import Neuron
@@ -260,7 +260,7 @@ class Counter(TorchDispatchMode):
             return
         folded = name in BATCH_NORMS and self.tags.of(inputs[0]).product is not None
         key = self.key(work.kind, products.short_name(name))
-        self._add_other(key, work.kind, work.counts, inputs, results[0], folded)
+        self._add_other(key, name, work, inputs, results[0], folded)
         self._tag_result(name, args, inputs, results[0], kwargs.get("alpha", 1))
 
     def _is_bias(self, inputs: list[Tensor], out: Tensor) -> bool:
@@ -276,10 +276,13 @@ class Counter(TorchDispatchMode):
         return True
 
     def _add_other(
-        self, key: str, kind: str, counts: dict[str, float], inputs: list[Tensor], out: Tensor, folded: bool
-    ) -> None:
+        self, key: str, name: str, work: Work, inputs: list[Tensor], out: Tensor, folded: bool
+    ) -> None:  # fmt: skip
+        kind = work.kind
         x = inputs[0]
         module = type(self.frame.module).__name__ if self.frame else ""
+        # How many activations a conventional network sends on (NeuroBench asks).
+        sent = {"nonzero_outputs": float(torch.count_nonzero(out))} if name in ("relu", "sigmoid") else {}
         moving = [t for t in inputs if not self.is_fixed(t)]
         weights = {} if kind not in ("norm", "embedding") else products.weight_values(inputs, self)
         described = [self.tags.operand(t) for t in moving[:2]] if kind == "elementwise" else []
@@ -289,11 +292,11 @@ class Counter(TorchDispatchMode):
         self.layer(
             key, kind, module=module, sources=self.origins(inputs), operand=operand, bits=bits,
             inputs=float(sum(t.numel() for t in moving)), outputs=out.numel(), folded=folded, steps=self.steps(x),
-            **second, **weights,
+            **second, **weights, **sent,
         )  # fmt: skip
         if folded:
             return
-        for op, count in counts.items():
+        for op, count in work.counts.items():
             effective = float(count)
             if len(described) > 1 and all(d.is_events for d in described):
                 # Sums of spikes: one addition for each event; products of spikes: coincidences.

@@ -63,6 +63,14 @@ class Results:
         return {self.suite.labels[run]: self._kind(spec) for run, spec in self.specs.items()}
 
     @cached_property
+    def first(self) -> dict[str, str]:
+        """Run with the lowest seed of every network: records cannot be averaged, so a verdict is of one run."""
+        runs: dict[str, str] = {}
+        for run in sorted(self.specs, key=lambda run: self.specs[run].seed):
+            runs.setdefault(self.suite.labels[run], run)
+        return runs
+
+    @cached_property
     def records(self) -> dict[str, Record]:
         """Operation record of every run."""
         return {run: record_of(self.store, run) for run in self.specs}

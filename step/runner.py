@@ -110,7 +110,7 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
         progress({"stage": "counting operations"})
         probe = protocol.probe(setting, spec.measure.samples, spec.measure.batch)
         data = f"{setting.dataset.name}, {probe.samples} test samples"
-        record = energy.measure(network, (x.to(learner.device) for x, _ in probe.epoch()), data=data)
+        record = energy.measure(network, (x.to(learner.device) for x, _ in probe.epoch()), data=data, steps=True)
         record_trace(network, probe, folder / "trace.safetensors")
         learner.save(folder / "weights.safetensors")
     except StepError as error:

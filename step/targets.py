@@ -80,12 +80,16 @@ class Target:
         What a reader must know of where the numbers come from.
     results : Results, optional
         The suite, where it is one.
+    network, x : optional
+        The network and its input, where there is one that can run here.
     """
 
     title: str
     networks: dict[str, dict[str, energy.Record]]
     notes: list[str] = field(default_factory=list)
     results: Results | None = None
+    network: nn.Module | None = None
+    x: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -189,9 +193,7 @@ def _of_record(record: energy.Record, title: str, twins: Twins, notes: Iterable[
 def _suite(name: str, changes: dict[str, Any], twins: Twins, place: Place) -> Target:
     """Spiking networks of a suite with its trained twins: of each, the run with the smallest seed."""
     results = Results(load_suite(name, changes), place)
-    first: dict[str, str] = {}
-    for run in sorted(results.specs, key=lambda run: results.specs[run].seed):
-        first.setdefault(results.suite.labels[run], run)
+    first = results.first
     kinds = results.networks
     trained: dict[str, energy.Record] = {}
     for label in (label for label, kind in kinds.items() if kind == "twin"):
@@ -296,7 +298,8 @@ def _of_network(network: nn.Module, title: str, twins: Twins, given: Input, note
         told += twins.missing(records, record.T)
     else:
         told.append("nothing in this network spikes, so there is no twin to compare it with")
-    return Target(title, {"network": {"network": record, **twins.choose(records, record.T)}}, told)
+    chosen = {"network": record, **twins.choose(records, record.T)}
+    return Target(title, {"network": chosen}, told, network=network, x=x)
 
 
 def _input(network: nn.Module, given: Input) -> tuple[Tensor, str, list[str]]:

@@ -162,7 +162,7 @@ def _parameters(layer: Layer) -> float:
 
 
 def _activation_sparsity(layers: Sequence[Layer]) -> float | str:
-    neurons = [layer for layer in layers if layer.is_neuron]
-    values = sum(layer.outputs for layer in neurons)
-    nonzero = float(sum(layer.nonzero_outputs for layer in neurons))
+    sending = [layer for layer in layers if layer.is_neuron or layer.module in ("ReLU", "Sigmoid")]
+    values = sum(layer.outputs for layer in sending)
+    nonzero = float(sum(layer.nonzero_outputs for layer in sending))
     return (values - nonzero) / values if values and nonzero == nonzero else UNKNOWN

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from energy.hardware import Hardware
 from energy.models.base import (
@@ -51,6 +52,8 @@ class OpCount(EnergyModel):
         "memory", "neuron updates", "biases", "norms (assumed folded)", "residual additions and pooling", "softmax",
         "addressing", "routing", "static power",
     )  # fmt: skip
+
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "int8": {"precision": "int8"}}
 
     mac: float | None = None
     ac: float | None = None

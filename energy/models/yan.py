@@ -37,8 +37,8 @@ class Yan(EnergyModel):
     event_bits : float
         Bits of an event; the price of a bit has its share of metadata in it.
     weight_bits : int
-    weight_bit : float
-        Reading one bit of a weight, in pJ.
+    weight_bit : float, optional
+        Reading one bit of a weight, in pJ; from the hardware when left out.
     mac_ratio : float, optional
         k = E_MAC / E_ACC; the activation bits when left out.
     movement : {"cheaper", "event", "dense"}
@@ -60,7 +60,7 @@ class Yan(EnergyModel):
     hops: float = 1.0
     event_bits: float = 1.0
     weight_bits: int = 8
-    weight_bit: float = 0.039
+    weight_bit: float | None = None
     mac_ratio: float | None = None
     movement: Literal["cheaper", "event", "dense"] = "cheaper"
     weight_fetch: Literal["event", "once", "resident"] = "event"
@@ -97,7 +97,7 @@ class Yan(EnergyModel):
     def _spiking(self, layer: Layer, hardware: Hardware) -> Price:
         events, dense = _events(layer), layer.count("mac")
         uses = events * layer.T / dense if dense else 0.0
-        fetched = self._weights(layer) * self.weight_bits * self.weight_bit
+        fetched = self._weights(layer) * self.weight_bits * self._weight_bit(hardware)
         by_event = {
             "memory_weight": fetched * {"event": uses, "once": min(1.0, uses), "resident": 0.0}[self.weight_fetch],
             "routing": events * self.event_bits * self.hops * hardware["event_move"],
@@ -118,7 +118,7 @@ class Yan(EnergyModel):
             ratio = operation.bits if self.mac_ratio is None else self.mac_ratio
             compute += operation.exact * ratio * hardware["acc"]
             moved += operation.dense * operation.bits * self.hops * hardware["dense_move"]
-        weights = self._weights(layer) * layer.T * self.weight_bits * self.weight_bit
+        weights = self._weights(layer) * layer.T * self.weight_bits * self._weight_bit(hardware)
         return Price({"compute": compute, "memory_weight": weights, "routing": moved})
 
     @staticmethod
@@ -167,7 +167,7 @@ class Yan(EnergyModel):
             1 for a fully connected layer; the inverse of the number of positions for a convolution.
         """
         bits, acc = twin_bits(T), hardware["acc"]
-        weight = self.weight_bits * self.weight_bit * weights_per_connection
+        weight = self.weight_bits * self._weight_bit(hardware) * weights_per_connection
         fetched = 0.0 if self.weight_fetch == "resident" else weight
         spike = acc + self.event_bits * self.hops * hardware["event_move"]
         twin = weight + bits * self.hops * hardware["dense_move"]
@@ -185,9 +185,16 @@ class Yan(EnergyModel):
 
     def dense_dataflow_rate(self, hardware: Hardware, *, weights_per_connection: float = 1.0) -> float:
         """Return the spike rate per step above which dense dataflow costs less than events."""
-        weight = self.weight_bits * self.weight_bit * weights_per_connection if self.weight_fetch == "event" else 0.0
+        weight = (
+            self.weight_bits * self._weight_bit(hardware) * weights_per_connection
+            if self.weight_fetch == "event"
+            else 0.0
+        )
         event = self.event_bits * self.hops * hardware["event_move"] + weight
         return (self.hops * hardware["dense_move"] + weight) / event if event else NAN
+
+    def _weight_bit(self, hardware: Hardware) -> float:
+        return hardware["weight_bit"] if self.weight_bit is None else self.weight_bit
 
     def _ratio(self, T: int) -> float:
         return float(twin_bits(T)) if self.mac_ratio is None else self.mac_ratio

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from energy import Record, Verdict
+    from energy.measured import Measured
     from energy.models import Choice
     from step.targets import Target
 
@@ -74,6 +75,10 @@ def energy(
     seed: Annotated[int, typer.Option(help="Seed of random input and untrained weights.")] = 0,
     record: Annotated[Path | None, typer.Option(help="Folder to save the operation record in.")] = None,
     export: Export = None,
+    page: Annotated[Path | None, typer.Option(help="Also write one HTML page with plots of all of it.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measured", help="Also measure what this computer uses while it simulates (NVML, RAPL).")
+    ] = False,
     folder: Folder = None,
     store: StoreUrl = None,
     data: Data = None,
@@ -83,6 +88,7 @@ def energy(
     """Price a spiking network and its twins under every energy model: who wins, by how much, and what decides."""
     from energy import judge
     from energy.models import standard
+    from neurons.errors import OptionError
     from step.api import place_of
     from step.suite import parse_override
     from step.targets import Input, Twins, resolve
@@ -99,6 +105,14 @@ def energy(
         )  # fmt: skip
     if record is not None:
         _save(found, record)
+    if page is not None and len(found.networks) > 1:
+        raise OptionError(
+            f"--page shows one network, and here are {len(found.networks)}: name the id of a run, or use: step report"
+        )
+    if page is not None and by is not By.verdict:
+        raise OptionError("--page shows the verdict; leave --by out")
+    if measure and (found.network is None or found.x is None):
+        raise OptionError("--measured runs a network here: name one ('step list models'), FILE.py:FUNCTION, or .nir")
     if found.results is not None and by is not By.verdict and hardware is None and seconds is None:
         _suite(found, by, choices, export)
         return
@@ -115,8 +129,11 @@ def energy(
     for note in found.notes:
         if note not in loud:
             console.print(f"[dim]{escape(note)}[/]")
+    joules = _measured(found) if measure else None
     if export is not None:
         _export(verdicts, by, export)
+    if page is not None:
+        _page(found, next(iter(verdicts.values())), joules, page)
 
 
 def _list(text: str) -> list[str]:
@@ -137,6 +154,37 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise OptionError(f"--shape is T,B,... in whole numbers, for example 4,8,3,32,32, not {text!r}") from None
+
+
+def _measured(found: Target) -> Measured:
+    """Measure and print what this computer uses, apart from all estimates."""
+    from energy.measured import measured
+    from step.report.tables import print_table
+
+    assert found.network is not None
+    assert found.x is not None
+    with console.status("measuring this computer"):
+        joules = measured(found.network, found.x)
+    console.print()
+    if joules.readings:
+        print_table(joules.table(), "this computer, simulating (measured; not to be compared with estimates)", console)
+    for line in joules.notes:
+        console.print(f"[dim]{escape(line)}[/]", soft_wrap=True)
+    return joules
+
+
+def _page(found: Target, verdict: Verdict, joules: Measured | None, path: Path) -> None:
+    from energy.thresholds import thresholds
+    from step.report.collect import steps_of
+    from step.report.page import write_verdict_page
+    from step.report.summary import counted
+
+    record = next(iter(found.networks.values()))[verdict.network]
+    facts = {"Counting": counted(record), **{f"Note {n}": text for n, text in enumerate(found.notes, 1)}}
+    written = write_verdict_page(
+        verdict, found.title, facts, path, steps=steps_of(record), thresholds=thresholds(record.T), measured=joules
+    )
+    console.print(f"page: {escape(str(written))}", soft_wrap=True)
 
 
 def _save(found: Target, folder: Path) -> None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from step.cli.base import Plugins, app, console, escape, guarded, load_plugins
+from step.cli.base import Plugins, console, escape, guarded, load_plugins
+from step.cli.groups import check, class_name, new, new_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from neurons import Neuron
     from neurons.conformance import Response, Result
-
-new = typer.Typer(help="Begin a component of your own: writes a small file that works.", no_args_is_help=True)
-check = typer.Typer(help="Check a component: does it keep what all others rely on?", no_args_is_help=True)
-app.add_typer(new, name="new")
-app.add_typer(check, name="check")
 
 TEMPLATE = '''\
 """The neuron {name}; after every change: step check neuron {file}:{kind}"""
@@ -55,24 +50,10 @@ def new_neuron(
     name: Annotated[str, typer.Argument(help="Name it is registered by, such as my-neuron; writes my_neuron.py.")],
 ) -> None:
     """Write a small neuron that works, to be made into your own."""
-    from importlib.util import find_spec
-
     import neurons
-    from neurons.errors import OptionError
 
-    module = name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) or keyword.iskeyword(module):
-        raise OptionError(
-            f"a name is small letters, digits, - and _, no word of Python, such as my-neuron, not {name!r}"
-        )
-    path = Path(f"{module}.py")
-    if path.exists():
-        raise OptionError(f"{path} exists; choose another name or move the file away")
-    if name in neurons.names():
-        raise OptionError(f"neuron {name!r} is already registered; choose another name")
-    if find_spec(module) is not None:
-        raise OptionError(f"{path} would hide the Python module {module!r}; choose another name")
-    kind = "".join(part.capitalize() for part in module.split("_"))
+    path = new_file("neuron", name, neurons.names())
+    kind = class_name(path)
     path.write_text(TEMPLATE.format(name=name, file=path, kind=kind), encoding="utf-8")
     console.print(f"wrote {path}; next:", highlight=False)
     console.print(f"  step check neuron {path}:{kind}", highlight=False)

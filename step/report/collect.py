@@ -40,9 +40,7 @@ def steps_of(record: Record) -> pd.DataFrame:
 
 def _verdicts(results: Results) -> list[Judged]:
     """Judge every spiking network by its run with the lowest seed, against the trained twins with theirs."""
-    first: dict[str, str] = {}
-    for run in sorted(results.specs, key=lambda run: results.specs[run].seed):
-        first.setdefault(results.suite.labels[run], run)
+    first = results.first
     trained = {network: results.records[first[network]] for network, kind in results.networks.items() if kind == "twin"}
     verdicts = []
     for network in (network for network, kind in results.networks.items() if kind == "spiking"):

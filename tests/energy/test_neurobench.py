@@ -400,9 +400,11 @@ def test_products_of_activations_and_functional_calls_are_not_counted() -> None:
     assert not energy.price(record, "neurobench")["applicable"].any()
 
 
-def test_torch_rectifiers_leave_the_activation_sparsity_unknown() -> None:
-    record = energy.measure(Single(nn.Sequential(nn.Linear(4, 3), nn.ReLU())), random(1, 2, 4))
-    assert ours(record)["activation_sparsity"] == "unknown"
+def test_torch_rectifiers_count_as_activations() -> None:
+    network, x = nn.Sequential(nn.Linear(4, 30), nn.ReLU()), random(1, 2, 4)
+    silent = (network(x) == 0).float().mean().item()
+    assert 0 < silent < 1
+    assert ours(energy.measure(Single(network), x))["activation_sparsity"] == pytest.approx(silent)
 
 
 def test_wrong_options_are_refused() -> None:

@@ -99,7 +99,7 @@ def test_memory_at_other_prices_is_what_repricing_says() -> None:
         changed = profile.scaled("memory_bit", factor)
         network, twin = (energy.price(r, "step", changed)["total"].sum() for r in (spiking(), conventional()))
         assert row[column] == pytest.approx(network / twin)
-    assert math.isnan(one("op-count", spiking(), conventional())["ratio_memory_low"])
+    assert math.isnan(one(OpCount(), spiking(), conventional())["ratio_memory_low"])
 
 
 def test_reuse_of_weights_is_bounded_by_one_fetch_for_an_inference_and_for_a_step() -> None:
@@ -194,12 +194,12 @@ def test_layers_without_a_price_make_the_verdict_partial() -> None:
         T=1,
     )  # fmt: skip
     assert one("typed-horowitz", odd, conventional())["partial"]
-    assert not one("op-count", odd, conventional())["partial"]
+    assert not one(OpCount(), odd, conventional())["partial"]
 
 
 def test_a_model_that_applies_to_nothing_has_no_winner() -> None:
     neurons_only = Record.from_layers([{"layer": "if", "kind": "neuron", "updates": 8.0}], T=2)
-    row = one("op-count", neurons_only, conventional())
+    row = one(OpCount(), neurons_only, conventional())
     assert row["winner"] == "not applicable"
     assert math.isnan(row["ratio"])
 
