@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from energy.operands import Cell
 
 
 class Activity:
@@ -21,40 +23,54 @@ class Activity:
     def __init__(self, by_step: bool = False) -> None:
         self.by_step = by_step
         self._steps: dict[tuple[str, int], dict[str, float]] = {}
-        self._sums: dict[str, tuple[Tensor, int | None]] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._active: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         self._counts: dict[str, Tensor] = {}
         self._silent: dict[str, list[int]] = {}
 
-    def spikes(self, key: str, values: Tensor, steps: int, samples: int, channels: int | None = None) -> None:
+    def spikes(
+        self, key: str, x: Tensor, values: Callable[[], Tensor], steps: int, T: int, samples: int, cell: Cell,
+        channels: int | None = None,
+    ) -> None:  # fmt: skip
         """Add the spikes of one call of a layer.
 
         Parameters
         ----------
         key : str
-        values : Tensor
-            Spikes or sums of spikes; time is the slowest dimension, then the batch.
-        steps, samples : int
-            Time steps that this call holds, and samples of the batch.
+        x : Tensor
+            What the layer read or sent; time is the slowest dimension, then the batch.
+        values : callable
+            Returns its spikes or sums of spikes, where they are not known from another layer that read the same.
+        steps, T, samples : int
+            Time steps that this call holds, those of the batch, and its samples.
+        cell : Cell
+            Of ``x``: keeps what is found for the next layer that reads it.
         channels : int, optional
-            Dimension of ``values`` that holds the channels, where there is one: 1 for maps, -1 for tokens.
+            Dimension of ``x`` that holds the channels, where there is one: 1 for maps, -1 for tokens.
         """
-        if values.numel() % (steps * samples):
+        if x.numel() % (steps * samples):
             return
-        shape = values.shape
-        total = values.reshape(steps, -1).sum(0) if steps > 1 else values.reshape(-1)
         if channels is not None:
-            inner = shape[2:].numel() if channels == 1 else 1
-            if total.numel() % (samples * shape[channels] * inner):
-                channels = None  # not [T, B, ...]: there is no telling whose channels these are
-            else:
-                total = total.reshape(samples, -1, shape[channels], inner)
+            inner = x.shape[2:].numel() if channels == 1 else 1
+            width, form = x.shape[channels], (x.shape, x.stride(), channels)
+            if x.numel() % (steps * samples * width * inner) == 0:  # otherwise it is not [T, B, ...]
+                if form not in cell.active:
+                    cell.active[form] = values().reshape(steps, samples, -1, width, inner).sum((0, 2, 4))
+                active, seen = cell.active[form], self._active.get(key)
+                self._active[key] = active if seen is None or seen.shape != active.shape else seen + active
+        if steps == T:
+            if cell.counts is None:
+                cell.counts = _histogram(values().reshape(steps, -1).sum(0))
+            self._add_counts(key, cell.counts)
+            return
+        total = values().reshape(steps, -1).sum(0)
         before = self._sums.get(key)
-        if before is not None and before[0].shape == total.shape:
-            total = before[0] + total
+        if before is not None and before.shape == total.shape:
+            total = before + total
         elif before is not None:
-            self._close(key, key)
-        self._sums[key] = (total, channels)
+            self._add_counts(key, _histogram(before))
+        self._sums[key] = total
 
     def step(self, key: str, values: Mapping[str, Any], steps: int, T: int) -> None:
         """Add counts of each step of one call: a tensor or list with an entry for each of the ``steps``."""
@@ -67,12 +83,19 @@ class Activity:
 
     def close(self, names: Mapping[str, str]) -> None:
         """End a batch; ``names`` says which layers turned out to be one layer in a loop over time."""
-        for key in list(self._sums):
-            name = names.get(key, key)
-            if name != key and name in self._sums and self._sums[name][0].shape == self._sums[key][0].shape:
-                self._sums[name] = (self._sums[name][0] + self._sums.pop(key)[0], self._sums[name][1])
-        for key in list(self._sums):
-            self._close(key, names.get(key, key))
+        for sums in (self._sums, self._active):
+            for key in [key for key in sums if names.get(key, key) != key]:
+                name, part = names[key], sums.pop(key)
+                whole = sums.get(name)
+                sums[name] = part if whole is None or whole.shape != part.shape else whole + part
+        for key, total in self._sums.items():
+            self._add_counts(key, _histogram(total))
+        for key, active in self._active.items():
+            told = self._silent.setdefault(key, [0, 0])
+            told[0] += int((active == 0).sum())
+            told[1] += active.numel()
+        self._sums.clear()
+        self._active.clear()
         loops: dict[str, list[str]] = {}
         for key, name in names.items():
             loops.setdefault(name, []).append(key)
@@ -84,19 +107,12 @@ class Activity:
                     old[column] = old.get(column, 0.0) + value
         self._calls.clear()
 
-    def _close(self, key: str, name: str) -> None:
-        total, channels = self._sums.pop(key)
-        counts = torch.bincount(total.reshape(-1).to(torch.int64))
-        before = self._counts.get(name)
+    def _add_counts(self, key: str, counts: Tensor) -> None:
+        before = self._counts.get(key)
         if before is not None:
             size = max(len(before), len(counts))
             counts = _padded(before, size) + _padded(counts, size)
-        self._counts[name] = counts
-        if channels is not None:
-            silent = total.sum(dim=(1, 3)) == 0
-            told = self._silent.setdefault(name, [0, 0])
-            told[0] += int(silent.sum())
-            told[1] += silent.numel()
+        self._counts[key] = counts
 
     def silent_channels(self, key: str) -> float:
         """Return the share of channels of a layer's input without a spike in a sample; NaN where unknown."""
@@ -118,6 +134,11 @@ class Activity:
             {"layer": key, "step": step, **{name: value / samples for name, value in row.items()}}
             for (key, step), row in self._steps.items()
         ]
+
+
+def _histogram(total: Tensor) -> Tensor:
+    small = total.numel() == 0 or float(total.max()) < 256
+    return torch.bincount(total.to(torch.uint8 if small else torch.int64))
 
 
 def _padded(counts: Tensor, size: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import _disable_current_modes
 
 from energy.dispatch import Counter
 from energy.foreign import is_foreign_neuron, reset
@@ -139,10 +140,12 @@ def _watch(network: nn.Module, counter: Counter) -> list[Callable[[], None]]:
             enter, leave = counter.enter, counter.leave
 
         def before(m: nn.Module, args: Any, kwargs: Any, path: str = path, enter: Any = enter) -> None:
-            enter(path, m, _first_tensor(args, kwargs))
+            with _disable_current_modes():
+                enter(path, m, _first_tensor(args, kwargs))
 
         def after(m: nn.Module, args: Any, kwargs: Any, out: Any, path: str = path, leave: Any = leave) -> None:
-            leave(path, m, _first_tensor(args, kwargs), out)
+            with _disable_current_modes():
+                leave(path, m, _first_tensor(args, kwargs), out)
 
         undo.append(module.register_forward_pre_hook(before, with_kwargs=True).remove)
         undo.append(module.register_forward_hook(after, with_kwargs=True).remove)
@@ -156,9 +159,11 @@ def _wrap_run(path: str, neuron: Any, counter: Counter) -> Callable[[], None]:
     original = neuron.run
 
     def run(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        counter.enter_neuron(path, neuron, x)
+        with _disable_current_modes():
+            counter.enter_neuron(path, neuron, x)
         result = original(x, *args, **kwargs)
-        counter.leave_neuron(path, neuron, x, result[0])
+        with _disable_current_modes():
+            counter.leave_neuron(path, neuron, x, result[0])
         return result
 
     neuron.run = run

@@ -67,7 +67,9 @@ class Counter(TorchDispatchMode):
         self.uncounted: Counts[str] = Counts()
         self.dtype = torch.get_default_dtype()
         self.T = self.B = 1
-        self._weights = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())} - {0}
+        # Held, so that no result comes to lie where a buffer was that its module has replaced by another (a state).
+        self._held = [*network.parameters(), *network.buffers()]
+        self._weights = {tensor.untyped_storage().data_ptr() for tensor in self._held} - {0}
         self._frames: list[Frame] = []
         self._depth = 0
         self._inner: Counts[str] | None = None

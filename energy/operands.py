@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -76,10 +76,12 @@ class Operand:
 
 
 @dataclass
-class _Cell:
-    """Description shared by all views of the same values."""
+class Cell:
+    """What is known of values, shared by all views of them: description, spike counts, activity of channels."""
 
     operand: Operand | None = None
+    counts: Tensor | None = None
+    active: dict[Any, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,7 +89,7 @@ class Tag:
     """What is known of a tensor beside its values.
 
     ``product`` is the layer whose result it is, norm and bias aside; ``origins`` are the products and neurons that
-    its values come from.
+    its values come from; ``binary`` is what a neuron says of its output, and is looked at before it is believed.
     """
 
     version: int
@@ -95,7 +97,8 @@ class Tag:
     floor: str | None = None
     product: str | None = None
     fixed: bool = False
-    cell: _Cell = field(default_factory=_Cell)
+    binary: bool = False
+    cell: Cell = field(default_factory=Cell)
     origins: frozenset[str] | None = None
 
 
@@ -121,23 +124,40 @@ class Tags:
         floor: str | None = None,
         product: str | None = None,
         fixed: bool = False,
+        binary: bool = False,
         origins: frozenset[str] | None = None,
     ) -> None:
         """Replace the tag of a tensor."""
-        self._tags[tensor] = Tag(tensor._version, grid, floor, product, fixed, origins=origins)
+        self._tags[tensor] = Tag(tensor._version, grid, floor, product, fixed, binary, origins=origins)
 
     def follow(self, source: Tensor, target: Tensor) -> None:
         """Tag a view, copy or selection of ``source``; the description is shared where the values are the same."""
         tag = self.of(source)
-        cell = tag.cell if source.numel() == target.numel() else _Cell()
-        self._tags[target] = Tag(target._version, tag.grid, tag.floor, tag.product, tag.fixed, cell, tag.origins)
+        cell = tag.cell if source.numel() == target.numel() else Cell()
+        self._tags[target] = Tag(
+            target._version, tag.grid, tag.floor, tag.product, tag.fixed, tag.binary, cell, tag.origins
+        )
 
     def operand(self, tensor: Tensor) -> Operand:
         """Describe a tensor as an operand (once; views share the answer)."""
         tag = self.of(tensor)
         if tag.cell.operand is None:
-            tag.cell.operand = describe(tensor, tag.grid, tag.floor)
+            tag.cell.operand = (_spikes(tensor) if tag.binary else None) or describe(tensor, tag.grid, tag.floor)
         return tag.cell.operand
+
+
+def flat(x: Tensor) -> Tensor:
+    """Return all values in the order of memory: no copy, however the dimensions are permuted."""
+    return x.detach().permute(sorted(range(x.dim()), key=x.stride, reverse=True)).reshape(-1)
+
+
+def _spikes(x: Tensor) -> Operand | None:
+    """Describe what should be zeros and ones; None when it is something else."""
+    values = flat(x)
+    spikes = float(torch.count_nonzero(values))
+    if spikes != float(values.sum()) or (len(values) and float(values.max()) > 1):
+        return None
+    return Operand("binary", 1, 1.0, x.numel(), spikes, spikes, spikes, float(spikes > 0))
 
 
 def describe(x: Tensor, grid: Grid | None = None, floor: str | None = None) -> Operand:
@@ -146,7 +166,7 @@ def describe(x: Tensor, grid: Grid | None = None, floor: str | None = None) -> O
     if x.numel() == 0:
         return Operand("binary", 1, 1.0, 0, 0.0, 0.0, 0.0, 0.0)
     # Pieces that fit the cache: several passes over a piece cost little more than one over the tensor.
-    pieces = x.detach().reshape(-1).split(_PIECE)
+    pieces = flat(x).split(_PIECE)
     if floor == "real":
         operand = Operand("real", width, 1.0, x.numel())
     elif grid is not None and grid.kind == "codes":
@@ -197,10 +217,11 @@ def _on_grid(x: Tensor, step: float) -> bool:
     return torch.equal(x, x.round())
 
 
-def components(x: Tensor, operand: Operand) -> dict[str, Tensor]:
+def components(x: Tensor, operand: Operand, bits: bool = True) -> dict[str, Tensor]:
     """Return for each value of ``x`` whether it is non-zero, its magnitude and its one-bits, as float tensors.
 
-    Real values have no magnitude or one-bits in units of a step; the sign of an integer is not a one-bit.
+    Real values have no magnitude or one-bits in units of a step; the sign of an integer is not a one-bit. Without
+    ``bits`` the one-bits, which cost most, are left out.
     """
     if operand.kind == "real":
         return {"nonzero": _nonzero(x)}
@@ -210,7 +231,7 @@ def components(x: Tensor, operand: Operand) -> dict[str, Tensor]:
         ones = _nonzero(x) if scaled or not plain else x
         return {"nonzero": ones, "magnitude": ones, "popcount": ones}
     codes = (x.float() / operand.step).round().abs() if operand.step != 1.0 else x.float().abs()
-    return {"nonzero": _nonzero(codes), "magnitude": codes, "popcount": popcount(codes)}
+    return {"nonzero": _nonzero(codes), "magnitude": codes, **({"popcount": popcount(codes)} if bits else {})}
 
 
 def popcount(codes: Tensor) -> Tensor:

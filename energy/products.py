@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +36,7 @@ def _convolution(counter: Counter, args: Any, kwargs: Any, out: Tensor) -> None:
     channels = x.shape[0] * x.shape[1]
     parts = components(x, operand)
     # One binary map serves all three counts, and is summed over the batch only once.
-    maps = {id(part): part.flatten(0, 1).sum(0) for part in parts.values()}
+    maps = {id(part): part.sum((0, 1)) for part in parts.values()}
     exact = {name: geometry.exact_fan_out(maps[id(part)]) for name, part in parts.items()}
     nominal = geometry.nominal_fan_out
     counts = {
@@ -54,9 +55,9 @@ def _convolution(counter: Counter, args: Any, kwargs: Any, out: Tensor) -> None:
         taken = parts["nonzero"].sum(0, keepdim=True).double()
         counts["sparse"] = float(torch.ops.aten.convolution(taken, weight.ne(0).double(), None, *args[3:9]).sum())
     steps = _time(counter, x, x)
-    _follow_time(counter, key, operand, parts, steps, 1)
+    _follow_time(counter, key, x, operand, lambda: parts, steps, 1)
     if counter.activity.by_step:
-        each = [geometry.exact_fan_out(part.flatten(0, 1).sum(0)) for part in _steps(parts["nonzero"], steps)]
+        each = [geometry.exact_fan_out(part.sum((0, 1))) for part in _steps(parts["nonzero"], steps)]
         _add_steps(counter, key, parts, each, out, steps)
     _add_weighted(
         counter, key, "conv", x, operand, weight, out, counts,
@@ -94,17 +95,17 @@ def _matrix(counter: Counter, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | 
         key = counter.key("linear", "linear")
         side = -2 if left else -1
         channels = {"in_channels": x.shape[side], "out_channels": fan_out}
-        parts = components(x, operand)
+        parts = cache(lambda: components(x, operand, bits=False))  # several layers may read one tensor
         counts["sparse"] = nonzero
         if counter.weight_zeros(weight):
             others = [d for d in range(x.dim()) if d != x.dim() + side]
             met = weight.ne(0).double().sum(0 if left else -1)
-            counts["sparse"] = float((parts["nonzero"].double().sum(others) * met).sum()) if met.dim() == 1 else _NAN
+            counts["sparse"] = float((parts()["nonzero"].double().sum(others) * met).sum()) if met.dim() == 1 else _NAN
         steps = _time(counter, x, _whole(counter, x))
-        _follow_time(counter, key, operand, parts, steps, None if left else -1)
+        _follow_time(counter, key, x, operand, parts, steps, None if left else -1)
         if counter.activity.by_step:
-            each = [float(part.sum()) * fan_out for part in _steps(parts["nonzero"], steps)]
-            _add_steps(counter, key, parts, each, out, steps)
+            each = [float(part.sum()) * fan_out for part in _steps(parts()["nonzero"], steps)]
+            _add_steps(counter, key, parts(), each, out, steps)
         _add_weighted(counter, key, "linear", x, operand, weight, out, counts, **channels)
     else:
         key = counter.key("matmul", "matmul")
@@ -155,10 +156,14 @@ def _steps(values: Tensor, steps: int) -> tuple[Tensor, ...]:
 
 
 def _follow_time(
-    counter: Counter, key: str, operand: Operand, parts: dict[str, Tensor], steps: int, channels: int | None
+    counter: Counter, key: str, x: Tensor, operand: Operand, parts: Callable[[], dict[str, Tensor]], steps: int,
+    channels: int | None,
 ) -> None:  # fmt: skip
     if operand.is_events:
-        counter.activity.spikes(key, parts["magnitude"], steps, counter.B, channels)
+        cell = counter.tags.of(x).cell
+        counter.activity.spikes(
+            key, x, lambda: parts()["magnitude"], steps, counter.T, counter.B, cell, channels
+        )  # fmt: skip
 
 
 def _add_steps(
@@ -191,11 +196,11 @@ def _add_activations(counter: Counter, key: str, a: Tensor, b: Tensor, out: Tens
         counter.tally.memory(key, "input", "read", policy, elements, second.bits, counter.buffer(b))
     _add_sums(counter, key, {"dense": dense, "exact": exact}, out)
     steps = _time(counter, a, _whole(counter, a))
-    parts = components(a, first)
-    _follow_time(counter, key, first, parts, steps, None)
+    parts = cache(lambda: components(a, first, bits=False))
+    _follow_time(counter, key, a, first, parts, steps, None)
     if counter.activity.by_step:
         pairs = zip(_steps(by_a["nonzero"], steps), _steps(by_b["nonzero"], steps), strict=True)
-        _add_steps(counter, key, parts, [_dot(*pair) for pair in pairs], out, steps)
+        _add_steps(counter, key, parts(), [_dot(*pair) for pair in pairs], out, steps)
     counter.tally.operation(
         key, "mac", operand=first.kind, bits=first.bits, second_operand=second.kind, second_bits=second.bits,
         dense=dense, exact=exact, nominal=shares * dense, fan_out=exact, kernel=exact, sparse=exact,
@@ -214,7 +219,7 @@ def own_grid(operand: Operand) -> Grid | None:
 
 
 def _sums(x: Tensor, operand: Operand, dim: int) -> dict[str, Tensor]:
-    parts = components(x, operand)
+    parts = components(x, operand, bits=False)
     sums = {id(part): part.sum(dim).double() for part in parts.values()}
     return {name: sums[id(part)] for name, part in parts.items()}
 

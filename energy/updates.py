@@ -48,7 +48,7 @@ def add(
     else:
         name, states, conventional = type(module).__name__, state_words(module, out), False
         kind, cost = "binary", dict(inner or {})
-        counter.tags.put(y, grid=Grid(1.0, 1, "spikes"))
+        counter.tags.put(y, grid=Grid(1.0, 1, "spikes"), binary=True)
     counter.tags.of(y).origins = frozenset({key})
     described = counter.tags.operand(y)
     counter.layer(
@@ -58,7 +58,11 @@ def add(
         leaky=counter.leaks[id(module)],
     )  # fmt: skip
     if described.is_events and not conventional:
-        counter.activity.spikes(key, components(y, described)["magnitude"], counter.steps(y), counter.B)
+        cell = counter.tags.of(y).cell
+        counter.activity.spikes(
+            key, y, lambda: components(y, described, bits=False)["magnitude"], counter.steps(y), counter.T, counter.B,
+            cell,
+        )  # fmt: skip
     if counter.activity.by_step:
         _add_steps(counter, key, module, x, y, steps, out)
     for op, count in cost.items():
@@ -106,7 +110,7 @@ def _tag_output(counter: Counter, neuron: Neuron, y: Tensor) -> None:
     if neuron.output == "real":
         counter.tags.put(y, floor="real")
     elif neuron.output != "quantised":
-        counter.tags.put(y, grid=Grid(1.0, 1, "spikes"))
+        counter.tags.put(y, grid=Grid(1.0, 1, "spikes"), binary=neuron.output == "binary")
     else:
         step, levels = getattr(neuron, "step_size", None), getattr(neuron, "levels", None)
         if step is None or levels is None:

@@ -1,4 +1,4 @@
-"""The scientist's path to energy: begin a model or a chip, check it, see what it says."""
+"""Check an energy model and see what it says, or a chip and what it can price."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from step.cli.base import Plugins, console, escape, guarded, load_plugins
-from step.cli.groups import check, class_name, new, new_file
+from step.cli.groups import check
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,77 +23,8 @@ if TYPE_CHECKING:
     from energy.conformance import Result
     from energy.hardware import Hardware
 
-MODEL = '''\
-"""The energy model {name}; after every change: step check energy {file}"""
-
-from dataclasses import dataclass
-
-from energy.models import EnergyModel, Price, energy_models
-
-
-@energy_models.register("{name}")
-@dataclass(frozen=True, kw_only=True)
-class {kind}(EnergyModel):
-    """Additions for spikes, multiplications and additions for the rest, and a read of SRAM for every weight."""
-
-    source = "my own"  # where its equations stand
-    ignores = ("neurons", "activations", "biases", "addressing", "routing", "static power")
-    profile = "45nm"  # where its constants stand: a name, or a .yaml file (step check energy 45nm lists them)
-
-    weight_bits: int = 32  # an option: --set weight_bits=8
-
-    def price_layer(self, layer, hardware):  # the energy of one inference, all its time steps, in pJ
-        if not layer.is_product:  # conv, linear, matmul; there is layer.is_neuron too
-            return None  # outside the scope of this model
-        events = layer.gets_events  # spikes, or sums of spikes
-        work = layer.count("mac", "exact" if events else "dense")  # operations by kind: those that spikes cause, or all
-        parts = {{"compute": work * (hardware["fp32_add"] + (0 if events else hardware["fp32_mul"]))}}
-        if layer.weights:
-            parts["memory_weight"] = work * self.weight_bits / 64 * hardware["sram_8kb"]  # an access is 64 bits wide
-        return Price(parts)  # other parts: neuron, memory_state, memory_activation, addressing, routing, static
-'''
-
-HARDWARE = """\
-# The hardware {name}; after every change: step check energy {file}
-title: {name}, a chip of my own
-event_driven: true  # whether silence saves work; leave it out for the constants of a process
-note: dynamic energy only  # what the numbers include or leave out
-constants:  # in pJ unless a unit stands beside them; the names are those that energy models ask for
-  synop: {{value: 10, source: "an example: say where the number stands"}}  # one spike at one synapse
-  neuron_update: {{value: 50, source: "an example too", confirmed: false}}  # false: not found in the source itself
-"""
-
-
-@new.command("energy")
-@guarded
-def new_energy(
-    name: Annotated[str, typer.Argument(help="Name it is registered by, such as my-model; writes my_model.py.")],
-) -> None:
-    """Write a small energy model that works, to be made into your own."""
-    import energy
-
-    path = new_file("energy model", name, energy.names())
-    path.write_text(MODEL.format(name=name, file=path, kind=class_name(path)), encoding="utf-8")
-    console.print(f"wrote {path}; next:", highlight=False)
-    console.print(f"  step check energy {path}", highlight=False)
-    console.print(f"  step energy quick --plugin {path} --models {name},op-count", highlight=False, soft_wrap=True)
-
-
-@new.command("hardware")
-@guarded
-def new_hardware(
-    name: Annotated[str, typer.Argument(help="Name of the chip or process, such as my-chip; writes my_chip.yaml.")],
-) -> None:
-    """Write a small hardware profile that works, to be made into your own."""
-    from energy import hardware
-
-    path = new_file("hardware", name, hardware.names(), ".yaml")
-    path.write_text(HARDWARE.format(name=name, file=path), encoding="utf-8")
-    console.print(f"wrote {path}; next:", highlight=False)
-    console.print(f"  step check energy {path}", highlight=False)
-    console.print(
-        f"  step energy quick --hardware {path} --models device-table", highlight=False, soft_wrap=True
-    )  # fmt: skip
+_MOST = 12
+"""Layers that are named; a network may have a hundred."""
 
 
 @check.command("energy")
@@ -110,10 +41,11 @@ def check_energy(
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of the model. Repeatable.")
     ] = None,
     hardware: Annotated[
-        str | None, typer.Option(help="Constants: the name of a profile, or a YAML file. [default: the model's own]")
+        str | None,
+        typer.Option(help="Constants: the name of a profile, or a YAML file; the model's own when left out."),
     ] = None,
     on: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A saved record to price. [default: a small example]")
+        Path | None, typer.Option(metavar="FOLDER", help="A saved record to price; a small example when left out.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All registered models, a line for each.")] = False,
     plugins: Plugins = None,
@@ -246,7 +178,7 @@ def _variants(
         if option not in known:
             raise OptionError(f"energy model {name!r} has no option {option!r}{suggest(option, known)}")
     text = "".join(f", {key}={value}" for key, value in options.items())
-    found = []
+    found: list[Choice] = []
     for variant, given in cls.variants.items():
         if only not in (None, variant):
             continue
@@ -259,17 +191,22 @@ def _variants(
             raise
         except Exception as error:  # whatever a __post_init__ that is being written may raise
             raise OptionError(f"{label} cannot be made: {_one_line(error, cls)}") from None
-        found.append(Choice(label, model, hardware or profile))
+        same = next((at for at, other in enumerate(found) if hardware and other.model == model), None)
+        if same is None:
+            found.append(Choice(label, model, hardware or profile))
+        else:  # they differ in their hardware only, which is another now
+            found[same] = Choice(name + text, model, hardware)
     return found
 
 
 def _one_line(error: Exception, cls: type) -> str:
-    """Return an error as one line, with the line of the model's file that it came through."""
+    """Return an error as one line, with the line of a user's file that it came through."""
     from neurons.errors import StepError
 
     text = " ".join(str(error).split())
+    own = not cls.__module__.startswith("energy.")
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if file and frame.filename == file]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if own and frame.filename == file]
     place = f" ({Path(str(file)).name}, line {lines[-1]})" if lines else ""
     return (text if isinstance(error, StepError) else f"{type(error).__name__}: {text}") + place
 
@@ -375,19 +312,29 @@ def _print_price(table: DataFrame, record: Record) -> None:
         return format_energy(value, shared) if unit == "pJ" else format_count(value)
 
     shown = table[table["applicable"] | table["note"].str.startswith("no price")]
-    rows = [
+    rows = shown if len(shown) <= _MOST else shown.loc[shown["total"].nlargest(_MOST).index.sort_values()]
+    cells = [
         {"layer": row["layer"], "kind": row["kind"], **{part: amount(row[part]) for part in (*parts, "total")}}
-        for row in shown.to_dict("records")
+        for row in rows.to_dict("records")
     ]
-    sums = {part: amount(shown[part].sum(min_count=1)) for part in (*parts, "total")}
+    for name, found in ((f"{len(shown) - len(rows)} cheaper ones", shown.drop(rows.index)), ("all", shown)):
+        if len(found):
+            sums = {part: amount(found[part].sum(min_count=1)) for part in (*parts, "total")}
+            cells.append({"layer": name, "kind": "", **sums})
     network = str(record.provenance.get("data") or "record")
     title = f"one inference, T = {record.T} ({network})" + ("" if unit == "pJ" else f", in {unit}")
-    print_table(pd.DataFrame([*rows, {"layer": "all", "kind": "", **sums}]), title, console)
-    for row in shown[shown["note"] != ""].itertuples():
-        console.print(f"[dim]{escape(str(row.layer))}: {escape(str(row.note))}[/]", highlight=False)
-    left = [str(name) for name in table.loc[~table["layer"].isin(shown["layer"]), "layer"]]
-    if left:
-        console.print(f"[dim]outside its scope or folded: {escape(', '.join(left))}[/]", highlight=False)
+    print_table(pd.DataFrame(cells), title, console)
+    for note, group in shown[shown["note"] != ""].groupby("note", sort=False):
+        console.print(f"[dim]{escape(_few(group['layer']))}: {escape(str(note))}[/]", highlight=False)
+    left = table.loc[~table["layer"].isin(shown["layer"]), "layer"]
+    if len(left):
+        console.print(f"[dim]outside its scope or folded: {escape(_few(left))}[/]", highlight=False)
+
+
+def _few(names: Iterable[Any]) -> str:
+    every = [str(name) for name in names]
+    rest = len(every) - _MOST
+    return ", ".join(every[:_MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _check_all(record: Record) -> None:

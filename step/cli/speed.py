@@ -71,6 +71,40 @@ def neurons(
         console.print(f"written to {write(pd.DataFrame([_flat(row) for row in rows]), export)}", soft_wrap=True)
 
 
+@speed.command("counting")
+@guarded
+def counting(
+    network: Annotated[list[str] | None, typer.Option(help="Network, such as 'snntorch mlp'. Repeatable.")] = None,
+    seconds: Annotated[float, typer.Option(help="Time for the turns of each network.")] = 10.0,
+    threads: Annotated[int | None, typer.Option(help="Threads. [default: those of torch]")] = None,
+    export: Export = None,
+) -> None:
+    """Time the operation record beside the plain forward pass and SpikingJelly's counters."""
+    import pandas as pd
+    import torch
+
+    from benchmarks.speed.counting import NETWORKS, measure
+    from neurons.errors import OptionError
+    from step.report.tables import export as write
+    from step.report.tables import print_table
+
+    if threads is not None:
+        if threads < 1:
+            raise OptionError(f"--threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)
+    rows = []
+    for each in network or NETWORKS:
+        with console.status(f"counting {escape(each)}"):
+            rows += measure(each, seconds=seconds)
+    shown = pd.DataFrame(
+        {"network": row.network, "input": "x".join(map(str, row.shape)), "": row.name,
+         "ms": f"{row.seconds * 1e3:.1f}", "times forward": f"{row.ratio:.2f}"} for row in rows
+    )  # fmt: skip
+    print_table(shown, f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians of turns", console)
+    if export is not None:
+        console.print(f"written to {write(shown, export)}", soft_wrap=True)
+
+
 def table(rows: list[Row]) -> pd.DataFrame:
     """Return the rows of one neuron and shape as they are shown."""
     import pandas as pd

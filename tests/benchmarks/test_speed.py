@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from benchmarks.speed import layers, neurons
+from benchmarks.speed import counting, layers, neurons
 from benchmarks.speed.turns import in_turns
 from neurons.errors import OptionError, StepError
 
@@ -63,3 +63,16 @@ def test_tasks_take_turns() -> None:
     times = in_turns({name: lambda name=name: order.append(name) for name in "ab"}, 0.0, rounds=2)  # type: ignore[misc]
     assert order == ["a", "a", "b", "b"] * 2
     assert [len(values) for values in times.values()] == [2, 2]
+
+
+def test_counting_is_timed_beside_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def small() -> tuple[torch.nn.Module, torch.Tensor]:
+        return counting.NETWORKS["spikingjelly cnn"]()[0], torch.rand(2, 1, 3, 32, 32)
+
+    monkeypatch.setitem(counting.NETWORKS, "small", small)
+    rows = counting.measure("small", seconds=0.0)
+    assert [row.name for row in rows][:2] == ["forward", "step record"]
+    assert rows[0].ratio == 1
+    assert all(row.seconds > 0 for row in rows)
+    with pytest.raises(OptionError, match="no network 'smal' to count; did you mean 'small'"):
+        counting.measure("smal")
