@@ -218,7 +218,8 @@ def _in_time(subject: Subject) -> str:
         before, after = (table["compute"][name] for table in (once, twice))
         if not math.isnan(before) and not math.isclose(after, 2 * before, rel_tol=1e-6, abs_tol=_CLOSE):
             return f"layer {name} computes {before:.6g} in T steps and {after:.6g} in 2 T with the same activity"
-    ratio = subject.total(doubled) / subject.total(subject.record)
+    total = subject.total(subject.record)
+    ratio = subject.total(doubled) / total if total else 0.0  # a silent network may cost nothing
     return f"twice the time steps cost {ratio:.6g} times as much, more than 2" if ratio > 2 + 1e-6 else ""
 
 

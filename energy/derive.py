@@ -80,6 +80,12 @@ def twin(record: Record, bits: int | None = None) -> Record:
     if bits is not None:
         shares = {column: layers["layer"].map(codes[column]) * layers["inputs"] for column in _OF_INPUT}
         _replace(layers, met_spikes, shares)
+    else:  # a ReLU is zero where no spike came in all steps
+        known = _codes(record, 1)["nonzero"]
+        _replace(layers, met_spikes & layers["layer"].isin(known.index), {
+            "nonzero": layers["layer"].map(known) * layers["inputs"],
+        })  # fmt: skip
+        _replace(layers, met_spikes & ~layers["layer"].isin(known.index), {"nonzero": layers["inputs"]})
     _set_neurons(layers, spiking, bits)
     operations = _twin_operations(record, layers, spiking, bits)
     memory = _twin_memory(record, layers, operations, spiking, width)
@@ -88,8 +94,8 @@ def twin(record: Record, bits: int | None = None) -> Record:
     made = "ReLU" if bits is None else f"{bits}-bit"
     provenance = {
         **record.provenance, "T": 1, "twin": made,
-        "made": f"derived: the layers of the measured network once each, {made} activations"
-        + ("" if bits is None else ", codes from the measured spike counts"),
+        "made": f"derived: the layers of the network once each, {made} activations"
+        + ("" if bits is None else ", codes from its spike counts"),
     }  # fmt: skip
     return Record({"layers": layers, "operations": operations, "memory": memory}, provenance)
 
@@ -142,11 +148,12 @@ def _twin_operations(record: Record, layers: DataFrame, spiking: Series, bits: i
     }
     lost = dict.fromkeys(("sparse", "events_exact", "events_nominal", "planes_exact", "planes_nominal"), NAN)
     _replace(operations, first | second, {**dense, **lost})
+    share = operations["layer"].map(rows["nonzero"] / rows["inputs"]).fillna(1.0)
+    products = first & (operations["op"] == "mac")
+    _replace(operations, products, {column: share * count for column, count in dense.items()})
     if bits is not None:
-        share, ones = (operations["layer"].map(rows[c] / rows["inputs"]) for c in ("nonzero", "popcount"))
-        planes = {f"planes_{each}": ones * dense[each] for each in ("exact", "nominal")}
-        effective = {column: share * count for column, count in dense.items()}
-        _replace(operations, first & (operations["op"] == "mac"), {**effective, **planes})
+        ones = operations["layer"].map(rows["popcount"] / rows["inputs"])
+        _replace(operations, products, {f"planes_{each}": ones * dense[each] for each in ("exact", "nominal")})
     # Rows of one layer that differed in their class of events only are now one.
     keys = ["layer", "op", "operand", "second_operand"]
     operations = operations.groupby(keys, sort=False, dropna=False, as_index=False).agg(

@@ -91,7 +91,7 @@ class Verdict:
         rows = self.table[self.table["twin"] == twin]
         judged = rows[rows["winner"] != "not applicable"]
         wins, even = (int((judged["winner"] == winner).sum()) for winner in ("network", "even"))
-        text = f"cheaper than {twin} under {wins} of {len(judged)} models"
+        text = f"cheaper than {twin} under {wins} of {len(judged)} readings"
         if even:
             text += f", even under {even}"
         if len(rows) > len(judged):
@@ -124,7 +124,8 @@ def judge(
     choices : iterable of str, EnergyModel or Choice, optional
         Names of models (all variants) or of single variants; everything registered when left out.
     hardware : str or path, optional
-        Constants for all choices that do not name hardware of their own. A model that needs a constant which it
+        Constants for all choices that do not name hardware of their own; a model with a variant for each of several
+        chips stands once, for this one. A model that needs a constant which it
         lacks does not apply.
     seconds : float, optional
         Time of one inference, over which static power is charged where the hardware knows it.
@@ -145,7 +146,7 @@ def judge(
     factors = grid(rates[name])
     found: dict[str, list[dict[str, Any]]] = {key: [] for key in ("table", "parts", "layers", "curves", "notes")}
     refused: list[StepError] = []
-    chosen = standard(choices)
+    chosen = standard(choices) if hardware is None else _on_one(standard(choices))
     for choice in chosen:
         try:
             priced = _Priced(choice, records, rates, hardware, seconds)
@@ -177,6 +178,21 @@ def judge(
             columns=["label", "source", "confidence", "ignores", "warnings", "unconfirmed", "figures"],
         ),
     )
+
+
+def _on_one(choices: list[Choice]) -> list[Choice]:
+    """Let a model whose every variant is a chip of its own stand once, for the hardware that is asked for."""
+    kinds: dict[type, list[Choice]] = {}
+    for choice in choices:
+        kinds.setdefault(type(choice.model), []).append(choice)
+    return [
+        choice for kind, found in kinds.items()
+        for choice in (found if any(each.hardware is None for each in found) else [Choice(_name(kind), kind())])
+    ]  # fmt: skip
+
+
+def _name(kind: type) -> str:
+    return str(getattr(kind, "registered_name", kind.__name__))
 
 
 class _Priced:
@@ -216,7 +232,7 @@ class _Priced:
             "source": told[0]["source"],
             "confidence": told[0]["confidence"],
             "ignores": ", ".join(told[0]["ignores"]),
-            "warnings": "; ".join(dict.fromkeys(text for attrs in told for text in attrs["warnings"])),
+            "warnings": "\n".join(dict.fromkeys(text for attrs in told for text in attrs["warnings"])),
             "unconfirmed": ", ".join(weak),
             "figures": "; ".join(f"{key}: {_text(v)}" for key, v in self.tables[name].attrs["figures"].items()),
         }

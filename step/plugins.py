@@ -38,12 +38,14 @@ def load_plugin(path: Path) -> ModuleType:
     except StepError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        line = next((f.lineno for f in _frames(error) if f.filename == str(path)), getattr(error, "lineno", "?"))
+        line = next(
+            (f.lineno for f in _frames(error) if f.filename == str(path)), getattr(error, "lineno", None) or "?"
+        )
         raise OptionError(f"plugin {path}, line {line}: {type(error).__name__}: {error}") from None
     return module
 
 
-def _frames(error: Exception) -> list[traceback.FrameSummary]:
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     return list(reversed(traceback.extract_tb(error.__traceback__)))

@@ -79,7 +79,7 @@ class EnergyModel(ABC):
         Whether its price of weights already takes account of reuse.
     """
 
-    source: ClassVar[str]
+    source: ClassVar[str] = ""
     confidence: ClassVar[Literal["published", "reconstruction"]] = "published"
     ignores: ClassVar[tuple[str, ...]] = ()
     profile: ClassVar[str] = "45nm"
@@ -150,6 +150,9 @@ class EnergyModel(ABC):
         rows: list[dict[str, Any]] = []
         for layer, found in zip(layers, self.price_layers(layers, profile), strict=True):
             reason = "folded into the layer before" if layer.folded else "outside the scope of the model"
+            if not isinstance(found, Price | None):
+                kind = type(found).__name__
+                raise OptionError(f"price_layer of {type(self).__name__} returns a Price or None, not {kind}")
             priced = found or Price(note=reason)
             unknown = set(priced.parts) - set(PARTS)
             if unknown:
@@ -178,7 +181,11 @@ class EnergyModel(ABC):
         figures = self.figures(layers, profile)
         warnings = [*self.warnings(record, profile), *warnings]
         if unpriced:
-            warnings.append(f"left out of the total for want of a price: {', '.join(unpriced)}")
+            more = f" and {len(unpriced) - 4} more" if len(unpriced) > 4 else ""
+            warnings.append(
+                f"left out of the total for want of a price: {', '.join(unpriced[:4])}{more}, "
+                f"{len(unpriced)} of {len(layers)} layers"
+            )
         table.attrs.update(
             model=getattr(type(self), "registered_name", type(self).__name__), options=asdict(self), unit=self.unit,
             source=self.source, confidence=self.confidence, ignores=list(self.ignores), figures=figures,

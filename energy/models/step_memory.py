@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from energy.hardware import Hardware
 from energy.models.base import (
+    NAN,
     EnergyModel,
     IntegerRule,
     Layer,
@@ -104,7 +105,7 @@ class StepMemory(EnergyModel):
         activations = layer.inputs * layer.bits
         if layer.second_operand:
             activations += layer.second_inputs * layer.second_bits
-        parts = {"compute": compute, "memory_activation": activations * bit}
+        parts = {"compute": compute, "memory_activation": activations * bit if activations else NAN}
         if not layer.second_operand:
             parts["memory_weight"] = fetches * self.weight_bits * bit
-        return Price(parts)
+        return Price(parts, "" if activations else "no price for activations: the record does not state its inputs")

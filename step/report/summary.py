@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from energy.record import Record
-from step.report.units import MISSING, energy_unit, format_count, format_energy, format_ratio
+from step.report.units import MISSING, EnergyUnit, energy_unit, format_count, format_energy, format_ratio
+from step.report.verdict_table import model_signs
 from step.results import Results
 
 _COUNTS = {
@@ -127,15 +130,23 @@ def energy_table(results: Results, by: str) -> pd.DataFrame:
     table = each.groupby(["network", *keys], sort=False)["pJ"].mean().unstack("network")
     table = table[list(results.networks)].dropna(how="all")
     table = table[(table.fillna(0) != 0).any(axis=1)]
-    unit_of: Callable[[str], object] = {m: energy_unit(g.to_numpy().ravel()) for m, g in table.groupby("model")}.get
+    told = {name: table.attrs for (_, name), table in results.prices.items()}
+    unit_of: Callable[[str], Any] = {m: energy_unit(g.to_numpy().ravel()) for m, g in table.groupby("model")}.get
     rows = []
     for key, row in table.iterrows():
         key = key if isinstance(key, tuple) else (key,)
         lacking = partial(results, key[0]) if by == "model" else set()
-        unit = unit_of(key[0])
-        cells = {n: _more_than(format_energy(row[n], unit), n in lacking) for n in results.networks}  # type: ignore[arg-type]
-        rows.append({**dict(zip(keys, key, strict=True)), **cells})
+        amount = functools.partial(_amount, own=told[key[0]]["unit"], scale=unit_of(key[0]))
+        cells = {n: _more_than(amount(row[n]), n in lacking) for n in results.networks}
+        name = key[0] + model_signs(told[key[0]]["confidence"], told[key[0]]["constants"])
+        rows.append({**dict(zip(keys, (name, *key[1:]), strict=True)), **cells})
     return pd.DataFrame(rows)
+
+
+def _amount(value: float, own: str, scale: EnergyUnit) -> str:
+    if own == "pJ":
+        return format_energy(value, scale)
+    return format_count(value) if value != value else f"{format_count(value)} {own}"
 
 
 def notes(results: Results) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -30,6 +30,12 @@ def marks(verdict: Verdict) -> dict[str, str]:
         + (f" {UNCONFIRMED}" if row.unconfirmed else "")
         for row in verdict.notes.itertuples()
     }
+
+
+def model_signs(confidence: str, constants: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the signs that stand behind the name of a model, from what its prices say of it."""
+    sure = all(constant["confirmed"] for constant in constants.values())
+    return (f" {RECONSTRUCTED}" if confidence == "reconstruction" else "") + ("" if sure else f" {UNCONFIRMED}")
 
 
 def legend(frames: Iterable[pd.DataFrame]) -> list[str]:
@@ -147,7 +153,7 @@ def warnings(verdict: Verdict) -> list[tuple[str, str]]:
     """Return (models, warning): what many models warn of stands once."""
     found: dict[str, list[str]] = {}
     for row in verdict.notes.itertuples():
-        for text in filter(None, str(row.warnings).split("; ")):
+        for text in filter(None, str(row.warnings).split("\n")):
             found.setdefault(text, []).append(str(row.label))
     everyone = len(verdict.notes)
     return [("all models" if len(who) == everyone > 1 else ", ".join(who), text) for text, who in found.items()]
@@ -202,6 +208,7 @@ def _head(name: str) -> str:
 def _span(low: float, high: float) -> str:
     if low != low and high != high:
         return MISSING
+    low, high = sorted((low, high))
     return f"{format_ratio(low).removesuffix(TIMES)} to {format_ratio(high)}"
 
 

@@ -268,7 +268,7 @@ def test_the_tables_around_the_verdict_add_up() -> None:
 def test_the_summary_counts_the_models() -> None:
     choices = [Choice("a", OpCount()), Choice("b", OpCount(mac=0.23, ac=0.9)), Choice("c", StepMemory())]
     verdict = judge({"network": spiking(), "twin": conventional()}, choices)
-    assert verdict.summary("twin") == "cheaper than twin under 2 of 3 models"
+    assert verdict.summary("twin") == "cheaper than twin under 2 of 3 readings"
 
 
 def test_nothing_to_judge() -> None:

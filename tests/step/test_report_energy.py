@@ -162,7 +162,7 @@ def test_models_without_a_finite_ratio_are_named_beneath(page):
 def test_the_table_says_who_wins_where_it_breaks_even_and_what_decides(page):
     section = re.search(r'id="ratios".*?</section>', page, re.DOTALL)[0]
     text = re.sub(r"<[^>]+>", "|", section)
-    assert "cheaper than ReLU twin under 2 of 4 models; 1 do not apply" in text
+    assert "cheaper than ReLU twin under 2 of 4 readings; 1 do not apply" in text
     assert re.search(r"lemaire a \*\|+&gt;6\.00 µJ", text)
     assert "firing rate × 4.00" in text
     assert "int8_mul × 3.00" in text
