@@ -10,7 +10,7 @@ SETUP = $(VENV)/.installed
 
 demo: $(SETUP)
 	$(BIN)/step run quick --workers 2
-	$(BIN)/step energy quick --by part
+	$(BIN)/step energy quick --by model
 	$(BIN)/step report quick
 
 test: $(SETUP) check

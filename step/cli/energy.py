@@ -206,6 +206,7 @@ def _suite(found: Target, by: By, choices: list[Choice], export: Path | None) ->
     from step.report.summary import energy_table
     from step.report.tables import export as write
     from step.report.tables import print_table
+    from step.report.verdict_table import legend
     from step.results import Results
 
     assert found.results is not None
@@ -215,6 +216,8 @@ def _suite(found: Target, by: By, choices: list[Choice], export: Path | None) ->
     print_table(table, f"{results.title}: energy per inference by {by.value}", console)
     if export is not None:
         console.print(f"written to {write(table, export)}", soft_wrap=True)
+    for line in legend([table]):
+        console.print(f"[dim]{escape(line)}[/]")
     for row in notes.itertuples():
         console.print(f"[bold]{escape(str(row.model))}[/] ({escape(str(row.confidence))}): {escape(str(row.source))}")
         console.print(f"[dim]  leaves out: {escape(str(row.ignores))}[/]")
