@@ -74,22 +74,30 @@ def table(rows: Any, name: str) -> DataFrame:
     import pandas as pd
 
     columns = TABLES[name]
-    frame = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=list(columns))
-    missing = set(columns) - set(frame.columns)
-    if missing:
-        raise DataError(f"the table {name!r} of an operation record lacks the columns {sorted(missing)}")
-    typed: dict[str, Any] = {}
-    for column, default in columns.items():
-        values = frame[column]
-        if column in _TEXT:
-            typed[column] = values.astype("object").where(values.notna(), None)
-        elif column in _FLAGS:
-            typed[column] = values.astype("boolean")
-        elif column in _INTEGERS:
-            typed[column] = values.fillna(default).astype("int64")
-        else:
-            typed[column] = values.astype("float64")
-    return pd.DataFrame(typed, columns=list(columns)).reset_index(drop=True)
+    if isinstance(rows, pd.DataFrame):
+        missing = set(columns) - set(rows.columns)
+        if missing:
+            raise DataError(f"the table {name!r} of an operation record lacks the columns {sorted(missing)}")
+        values = {column: rows[column].tolist() for column in columns}
+    else:
+        listed = list(rows)
+        values = {column: [row.get(column, default) for row in listed] for column, default in columns.items()}
+    # Column by column from plain lists: a frame of dictionaries would cost several times as much.
+    return pd.DataFrame({column: _typed(column, columns[column], values[column]) for column in columns})
+
+
+def _typed(column: str, default: Any, values: list[Any]) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    if column in _TEXT:
+        return pd.Series([value if isinstance(value, str) else None for value in values], dtype=object)
+    known = [None if value is None or value is pd.NA or value != value else value for value in values]
+    if column in _FLAGS:
+        return pd.array(known, dtype="boolean")
+    if column in _INTEGERS:
+        return np.array([default if value is None else value for value in known], dtype=np.int64)
+    return np.array(known, dtype=np.float64)
 
 
 def row(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
