@@ -256,22 +256,9 @@ def crossing(gap: Callable[[float], float], factors: Sequence[float]) -> float:
 
 
 def _root(gap: Callable[[float], float], low: float, high: float) -> float:
-    """Return a root between two factors of opposite sign, by false position with the Illinois correction."""
-    below, above, kept = gap(low), gap(high), 0
-    if below * above >= 0:  # one of them is the root
-        return high if abs(above) <= abs(below) else low
-    size = abs(below) + abs(above)
-    middle = low
-    for _ in range(100):
-        middle = low + (high - low) * below / (below - above)
-        value = gap(middle)
-        if abs(value) <= 1e-10 * size or high - low <= 1e-12 * high:
-            break
-        if value * below < 0:
-            high, above, below, kept = middle, value, below / 2 if kept == 1 else below, 1
-        else:
-            low, below, above, kept = middle, value, above / 2 if kept == -1 else above, -1
-    return middle
+    from scipy.optimize import brentq  # a third of a second, where a price crosses another only
+
+    return float(brentq(gap, low, high, xtol=1e-12 * high, rtol=1e-12))
 
 
 def grid(rates: Rates, points: int = 25) -> list[float]:
