@@ -130,7 +130,10 @@ def energy_table(results: Results, by: str) -> pd.DataFrame:
     table = each.groupby(["network", *keys], sort=False)["pJ"].mean().unstack("network")
     table = table[list(results.networks)].dropna(how="all")
     table = table[(table.fillna(0) != 0).any(axis=1)]
-    told = {name: table.attrs for (_, name), table in results.prices.items()}
+    told: dict[str, dict[str, Any]] = {}
+    for (_, name), priced in results.prices.items():
+        said = told.setdefault(name, {**{str(k): v for k, v in priced.attrs.items()}, "constants": {}})
+        said["constants"] |= priced.attrs["constants"]  # a mark stands where any run rests on an unconfirmed number
     unit_of: Callable[[str], Any] = {m: energy_unit(g.to_numpy().ravel()) for m, g in table.groupby("model")}.get
     rows = []
     for key, row in table.iterrows():
