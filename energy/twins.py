@@ -147,7 +147,7 @@ def compare_records(
     twins = list(records)[1:]
     rows: list[dict[str, Any]] = []
     warnings: dict[str, list[str]] = {}
-    for choice in standard(models):
+    for choice in standard(models, given):
         totals: dict[str, float] = {}
         for name, record in records.items():
             try:

@@ -146,7 +146,7 @@ def judge(
     factors = grid(rates[name])
     found: dict[str, list[dict[str, Any]]] = {key: [] for key in ("table", "parts", "layers", "curves", "notes")}
     refused: list[StepError] = []
-    chosen = standard(choices) if hardware is None else _on_one(standard(choices))
+    chosen = standard(choices, hardware)
     for choice in chosen:
         try:
             priced = _Priced(choice, records, rates, hardware, seconds)
@@ -178,21 +178,6 @@ def judge(
             columns=["label", "source", "confidence", "ignores", "warnings", "unconfirmed", "figures"],
         ),
     )
-
-
-def _on_one(choices: list[Choice]) -> list[Choice]:
-    """Let a model whose every variant is a chip of its own stand once, for the hardware that is asked for."""
-    kinds: dict[type, list[Choice]] = {}
-    for choice in choices:
-        kinds.setdefault(type(choice.model), []).append(choice)
-    return [
-        choice for kind, found in kinds.items()
-        for choice in (found if any(each.hardware is None for each in found) else [Choice(_name(kind), kind())])
-    ]  # fmt: skip
-
-
-def _name(kind: type) -> str:
-    return str(getattr(kind, "registered_name", kind.__name__))
 
 
 class _Priced:

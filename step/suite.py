@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from energy.hardware.strict_yaml import StrictLoader
 from neurons.errors import OptionError, UnknownNameError, suggest
 from step.spec import Spec, SpecError
 
@@ -160,8 +160,8 @@ class _Tree:
         self.path = path
         try:
             text = path.read_text(encoding="utf-8")
-            self.root = yaml.compose(text, Loader=_Loader)
-            self.data = yaml.load(text, Loader=_Loader)
+            self.root = yaml.compose(text, Loader=StrictLoader)
+            self.data = yaml.load(text, Loader=StrictLoader)
         except UnicodeDecodeError:
             raise SuiteError(f"{path} is not a text file; a suite is YAML") from None
         except yaml.MarkedYAMLError as error:
@@ -196,36 +196,12 @@ def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, int] | N
     return None
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats (``1e-3`` is a number) and no duplicate keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:\d[\d_]*)?\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*\.?(?:[eE][-+]?\d+)|\d[\d_]*\."
-               r"|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
-    list("-+0123456789."),
-)  # fmt: skip
-
-
 def parse_override(text: str) -> tuple[str, Any]:
     """Parse ``field.path=value``, the value being YAML."""
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise OptionError(f"--set takes FIELD=VALUE, for example learner.epochs=5, not {text!r}")
     try:
-        return key, yaml.load(value, Loader=_Loader)
+        return key, yaml.load(value, Loader=StrictLoader)
     except yaml.YAMLError:
         raise OptionError(f"--set {key}: {value!r} is not a YAML value") from None

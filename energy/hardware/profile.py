@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError, model_validator
 
+from energy.hardware.strict_yaml import StrictLoader
 from neurons.errors import DataError, suggest
 
 Unit = Literal[
@@ -80,7 +80,7 @@ def parse(name: str, text: str, where: str = "") -> Profile:
     """
     profile = f"hardware profile {name!r}" + (f" ({where})" if where else "")
     try:
-        content = yaml.load(text, Loader=_Loader)
+        content = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError as error:
         told = error.problem if isinstance(error, yaml.MarkedYAMLError) and error.problem else str(error)
         mark = getattr(error, "problem_mark", None)
@@ -114,20 +114,3 @@ def _told(profile: str, error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where} lacks {key!r}: {_RIGHT[key]}"
     return f"{where}: {key} must be {_RIGHT[key]}, not {first['input']!r}"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats (``1e-3`` is a number), and no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)

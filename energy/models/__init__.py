@@ -54,20 +54,37 @@ class Choice:
     hardware: str | Path | None = None
 
 
-def standard(models: Iterable[str | EnergyModel | Choice] | None = None) -> list[Choice]:
+def standard(
+    models: Iterable[str | EnergyModel | Choice] | None = None, hardware: str | Path | Hardware | None = None
+) -> list[Choice]:
     """Return every variant of the named models (of all registered ones when left out), in order of their names.
 
-    A name may be that of a model, which stands for all its variants, or the label of one variant.
+    A name may be that of a model, which stands for all its variants, or the label of one variant. Where ``hardware``
+    is asked for, a model with a variant for each of several chips stands once.
     """
     choices: list[Choice] = []
     for each in energy_models.names() if models is None else models:
         if isinstance(each, Choice):
             choices.append(each)
         elif isinstance(each, EnergyModel):
-            choices.append(Choice(getattr(type(each), "registered_name", type(each).__name__), each))
+            choices.append(Choice(_name(type(each)), each))
         else:
             choices += _variants(each)
-    return choices
+    return choices if hardware is None else _on_one(choices)
+
+
+def _on_one(choices: list[Choice]) -> list[Choice]:
+    kinds: dict[type[EnergyModel], list[Choice]] = {}
+    for choice in choices:
+        kinds.setdefault(type(choice.model), []).append(choice)
+    return [
+        choice for kind, found in kinds.items()
+        for choice in (found if any(each.hardware is None for each in found) else [Choice(_name(kind), kind())])
+    ]  # fmt: skip
+
+
+def _name(kind: type[EnergyModel]) -> str:
+    return str(getattr(kind, "registered_name", kind.__name__))
 
 
 def _variants(name: str) -> list[Choice]:
