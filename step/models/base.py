@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor, nn
 
 from neurons import Neuron, NeuronFactory, State, factory, neurons_in
 from neurons.errors import OptionError, ShapeError, suggest
 from neurons.registry import Registry
+from step.models.paper import Paper
 
 models: Registry[Network] = Registry("model", "models")
 
@@ -22,9 +23,26 @@ NetworkState = dict[str, State]
 
 
 class NetworkConfig(BaseModel):
-    """Numbers that define a network; unknown keys are refused."""
+    """Numbers that define a network; unknown keys are refused.
+
+    ``size`` may be given as if it were a field: it names an entry of ``SIZES``, whose values stand where none are
+    given. It is not kept, so that the same numbers are the same network however they were named.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    SIZES: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "size" not in data or "size" in cls.model_fields:
+            return data
+        given = dict(data)
+        size = given.pop("size")
+        if size not in cls.SIZES:
+            raise ValueError(f"there is no size {size!r}{suggest(str(size), cls.SIZES)}")
+        return {**cls.SIZES[size], **given}
 
 
 class Network(nn.Module):
@@ -41,6 +59,7 @@ class Network(nn.Module):
     """
 
     Config: ClassVar[type[NetworkConfig]]
+    paper: ClassVar[Paper | None] = None
 
     def __init__(self, config: NetworkConfig, neuron: NeuronFactory) -> None:
         super().__init__()
@@ -73,6 +92,13 @@ class Network(nn.Module):
         if reference is not None:
             twin.to(device=reference.device, dtype=reference.dtype)
         return twin.train(self.training)
+
+    def segments(self) -> list[nn.Module]:
+        """Return the parts that are worth recomputing on the way back instead of keeping, first to last.
+
+        Their order is also that in which learning rates decay layer by layer. Empty where a network has no blocks.
+        """
+        return []
 
     @property
     def parameter_count(self) -> int:

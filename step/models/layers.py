@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neurons import Neuron
 from step.models.base import fold_time
 
 
@@ -17,6 +18,8 @@ class ConvNorm(nn.Module):
         Channels.
     kernel, stride : int
         The padding is ``kernel // 2``.
+    groups : int
+        Groups of channels that do not hear each other; ``inputs`` for a depth-wise convolution.
     norm : bool
         Whether there is a norm.
     bias : bool
@@ -24,10 +27,18 @@ class ConvNorm(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, norm: bool = True, bias: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        norm: bool = True,
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
         self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,6 +67,25 @@ class LinearNorm(nn.Module):
     def _tokens(self, tokens: Tensor) -> Tensor:
         # Channels stay last: the norm sees [samples, C], and nothing is transposed.
         return self.norm(self.linear(tokens.flatten(0, -2))).unflatten(0, tokens.shape[:-1])
+
+
+class Spiking(nn.Module):
+    """A layer with its norm, and the neuron that follows at once.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        :class:`ConvNorm`, :class:`LinearNorm`, or any layer on [T, B, ...].
+    neuron : Neuron
+    """
+
+    def __init__(self, layer: nn.Module, neuron: Neuron) -> None:
+        super().__init__()
+        self.layer = layer
+        self.neuron = neuron
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neuron(self.layer(x))
 
 
 class MaxPool(nn.Module):

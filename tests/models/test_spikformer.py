@@ -89,24 +89,24 @@ def restated(network, x, heads, scale):
         for t in range(T):
             y = x[t, b].double()
             for stage in range(4):
-                y = lif(f"stage{stage}", conv(f"embedding.stages.{stage}.0", y))
+                y = lif(f"stage{stage}", conv(f"embedding.stages.{stage}.0.layer", y))
                 if stage == 3:  # an 8x8 image is halved once, after the last stage
                     y = F.max_pool2d(y[None], 3, 2, 1)[0]
-            y = y + lif("position", conv("embedding.position.0", y))
+            y = y + lif("position", conv("embedding.position.layer", y))
             tokens = y.flatten(1).T
             for block in range(network.config.depth):
                 at = f"blocks.{block}.attention"
-                q, k, v = (lif(f"{at}.{p}", linear(f"{at}.{p}.0", tokens)) for p in ("query", "key", "value"))
+                q, k, v = (lif(f"{at}.{p}", linear(f"{at}.{p}.layer", tokens)) for p in ("query", "key", "value"))
                 merged = torch.zeros_like(q)
                 width = q.shape[1] // heads
                 for head in range(heads):
                     part = slice(head * width, (head + 1) * width)
                     merged[:, part] = (q[:, part] @ k[:, part].T) * scale @ v[:, part]
                 o = lif(f"{at}.neuron", merged, threshold=0.5)
-                tokens = tokens + lif(f"{at}.project", linear(f"{at}.project.0", o))
-                hidden = lif(f"{block}.hidden", linear(f"blocks.{block}.mlp.0", tokens))
-                tokens = tokens + lif(f"{block}.out", linear(f"blocks.{block}.mlp.2", hidden))
-            results[t, b] = tokens.mean(0) @ W["head.weight"].T + W["head.bias"]
+                tokens = tokens + lif(f"{at}.project", linear(f"{at}.project.layer", o))
+                hidden = lif(f"{block}.hidden", linear(f"blocks.{block}.mlp.0.layer", tokens))
+                tokens = tokens + lif(f"{block}.out", linear(f"blocks.{block}.mlp.1.layer", hidden))
+            results[t, b] = tokens.mean(0) @ W["head.linear.weight"].T + W["head.linear.bias"]
     return results
 
 
@@ -131,7 +131,7 @@ def test_both_orders_of_the_attention_product_are_equal():
     assert torch.equal(attention_product(q, k, v, "scores"), attention_product(q, k, v, "context"))
     x = images().unsqueeze(0).expand(4, -1, -1, -1, -1)
     with torch.no_grad():
-        first, second = (tiny(order=order)(x) for order in ("scores", "context"))
+        first, second = (tiny(attention={"name": "ssa", "order": order})(x) for order in ("scores", "context"))
     torch.testing.assert_close(first, second)
 
 
@@ -152,7 +152,7 @@ def test_the_cheaper_order_is_chosen():
 def test_the_stem_of_a_repeated_input_is_computed_once():
     network, batch = tiny(), images()
     sizes = []
-    network.embedding.stages[0][0].conv.register_forward_hook(lambda m, i, o: sizes.append(len(o)))
+    network.embedding.stages[0][0].layer.conv.register_forward_hook(lambda m, i, o: sizes.append(len(o)))
     repeated = batch.unsqueeze(0).expand(4, -1, -1, -1, -1)
     with torch.no_grad():
         once, plain = network(repeated), network(repeated.contiguous())
@@ -207,7 +207,7 @@ def test_gradient_reaches_every_parameter():
 def test_attention_neuron_fires_at_half_the_threshold():
     network = tiny({"name": "lif", "threshold": 0.8})
     assert network.blocks[0].attention.neuron.threshold == pytest.approx(0.4)
-    assert network.blocks[0].attention.query[1].threshold == pytest.approx(0.8)
+    assert network.blocks[0].attention.query.neuron.threshold == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_wrong_input_is_refused():
 
 def test_initial_weights_follow_the_seed_and_leave_the_global_generator_alone():
     state = torch.random.get_rng_state()
-    a, b, c = (models.create("spikformer", seed=seed, **TINY).head.weight for seed in (0, 0, 1))
+    a, b, c = (models.create("spikformer", seed=seed, **TINY).head.linear.weight for seed in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(state, torch.random.get_rng_state())

@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from neurons import NeuronFactory
+from step.models.layers import Spiking
 
 Residual = Literal["spike", "membrane"]
 """``"spike"``: branches end in a neuron, the stream holds sums of spikes (SEW style).
@@ -27,13 +28,13 @@ def branch(
     widths : sequence of int
         Channels before, between and after the layers.
     """
-    modules: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        if residual == "spike":
-            modules += [layer(inputs, outputs), neuron(features=outputs)]
-        else:
-            modules += [neuron(features=inputs), layer(inputs, outputs)]
-    return nn.Sequential(*modules)
+    layers = [layer(inputs, outputs) for inputs, outputs in pairwise(widths)]
+    if residual == "spike":
+        pairs = zip(layers, widths[1:], strict=True)
+        return nn.Sequential(*(Spiking(each, neuron(features=outputs)) for each, outputs in pairs))
+    # All but the last are followed by the neuron of the next, so the two may run as one.
+    inner = [Spiking(each, neuron(features=outputs)) for each, outputs in zip(layers[:-1], widths[1:-1], strict=True)]
+    return nn.Sequential(neuron(features=widths[0]), *inner, layers[-1])
 
 
 class Block(nn.Module):

@@ -1,4 +1,4 @@
-"""Attention for spiking transformers."""
+"""Spiking self-attention (SSA) of Spikformer (Zhou et al., ICLR 2023, arXiv:2209.15425)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from neurons import NeuronFactory
-from neurons.errors import OptionError
-from step.models.layers import LinearNorm
+from step.models.layers import LinearNorm, Spiking
+from step.models.transformer.attention.base import Attention, Grid, attentions
 from step.models.transformer.residual import Residual
 
 Order = Literal["auto", "scores", "context"]
@@ -32,23 +32,21 @@ def attention_product(q: Tensor, k: Tensor, v: Tensor, order: Order = "auto") ->
     return q @ (k.transpose(-2, -1) @ v)
 
 
-class SpikingSelfAttention(nn.Module):
-    """Spiking self-attention of Spikformer (Zhou et al., ICLR 2023), on tokens [T, B, N, C].
+@attentions.register("ssa")
+class SpikingSelfAttention(Attention):
+    """Spiking self-attention of Spikformer, on tokens [T, B, N, C].
 
     Q, K, V = neuron(norm(W x)); o = neuron_half(scale Q K^T V), heads merged before the neuron;
     out = neuron(norm(W_o o)). ``neuron_half`` fires at half the threshold of the others.
 
     Parameters
     ----------
-    dim : int
-        Channels, a multiple of ``heads``.
-    heads : int
     scale : float
         Factor on the product, in place of a softmax.
-    residual : {"spike", "membrane"}
-        With a membrane residual a neuron stands before the projections and none after the last.
     order : {"auto", "scores", "context"}
         Order of the product, see :func:`attention_product`.
+    residual : {"spike", "membrane"}
+        With a membrane residual a neuron stands before the projections and none after the last.
     """
 
     def __init__(
@@ -57,28 +55,30 @@ class SpikingSelfAttention(nn.Module):
         heads: int,
         neuron: NeuronFactory,
         *,
-        scale: float = 0.125,
+        grid: Grid,
         residual: Residual = "spike",
+        scale: float = 0.125,
         order: Order = "auto",
     ) -> None:
-        super().__init__()
-        if dim % heads:
-            raise OptionError(f"dim must be a multiple of heads, and {dim} is not one of {heads}")
-        self.heads, self.scale, self.order = heads, scale, order
+        super().__init__(dim, heads, grid)
+        self.scale, self.order = scale, order
         self.before = neuron(features=dim) if residual == "membrane" else nn.Identity()
-        self.query = nn.Sequential(LinearNorm(dim, dim), neuron(features=dim))
-        self.key = nn.Sequential(LinearNorm(dim, dim), neuron(features=dim))
-        self.value = nn.Sequential(LinearNorm(dim, dim), neuron(features=dim))
+        self.query = Spiking(LinearNorm(dim, dim), neuron(features=dim))
+        self.key = Spiking(LinearNorm(dim, dim), neuron(features=dim))
+        self.value = Spiking(LinearNorm(dim, dim), neuron(features=dim))
         self.neuron = neuron(features=dim, threshold_scale=0.5)
-        after = [neuron(features=dim)] if residual == "spike" else []
-        self.project = nn.Sequential(LinearNorm(dim, dim), *after)
+        last = LinearNorm(dim, dim)
+        self.project = Spiking(last, neuron(features=dim)) if residual == "spike" else last
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.before(x)
-        q, k, v = (self._split(part(x)) for part in (self.query, self.key, self.value))
+        q, k, v = self.operands(self.before(x))
         product = attention_product(q, k, v, self.order) * self.scale
-        return self.project(self.neuron(product.transpose(2, 3).flatten(3)))
+        return self.project(self.neuron(self.merge(product)))
 
-    def _split(self, x: Tensor) -> Tensor:
-        """[T, B, N, C] to [T, B, heads, N, C / heads]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)
+    def operands(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Q, K, V of the spikes ``x``, each [T, B, heads, N, d]."""
+        return self.split(self.query(x)), self.split(self.key(x)), self.split(self.value(x))
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        q, k, _ = self.operands(self.before(x))
+        return q @ k.transpose(-2, -1) * self.scale
