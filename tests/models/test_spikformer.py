@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+from restate import Plain, alive
 
 from neurons import Neuron
 from neurons.errors import OptionError, ShapeError
@@ -13,16 +13,7 @@ TINY = {"image_size": 8, "channels": 1, "classes": 10, "dim": 32, "depth": 2, "h
 
 
 def tiny(neuron="lif", **options):
-    """A tiny network with norms that do something: fresh ones would leave a network in eval mode silent."""
-    network = models.create("spikformer", neuron=neuron, seed=0, **{**TINY, **options})
-    generator = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.weight.data.uniform_(1, 3, generator=generator)
-            module.bias.data.uniform_(-0.2, 0.6, generator=generator)
-            module.running_mean.normal_(0, 0.1, generator=generator)
-            module.running_var.uniform_(0.01, 0.5, generator=generator)
-    return network.eval()
+    return alive("spikformer", neuron, **{**TINY, **options})
 
 
 def images(B=3, seed=0, **options):
@@ -58,55 +49,33 @@ def test_token_grid_of_the_published_sizes():
 
 
 def restated(network, x, heads, scale):
-    """Spikformer from its equations, one step and one sample at a time, with explicit sums; no code shared."""
-    W = {name: value.double() for name, value in network.state_dict().items()}
+    """Spikformer from its equations, one step and one sample at a time; no code shared."""
+    p = Plain(network)
     T, B = x.shape[:2]
-    potentials = {}
-
-    def lif(name, h, threshold=1.0):
-        v = potentials.get(name, torch.zeros_like(h))
-        v = v + (h - v) / 2.0
-        spikes = (v >= threshold).double()
-        potentials[name] = v * (1 - spikes)
-        return spikes
-
-    def norm(name, y, axis):
-        shape = [1] * y.dim()
-        shape[axis] = -1
-        weight, bias = W[f"{name}.weight"].view(shape), W[f"{name}.bias"].view(shape)
-        mean, var = W[f"{name}.running_mean"].view(shape), W[f"{name}.running_var"].view(shape)
-        return (y - mean) / torch.sqrt(var + 1e-5) * weight + bias
-
-    def conv(name, y):
-        return norm(f"{name}.norm", F.conv2d(y[None], W[f"{name}.conv.weight"], padding=1)[0], 0)
-
-    def linear(name, y):
-        return norm(f"{name}.norm", y @ W[f"{name}.linear.weight"].T + W[f"{name}.linear.bias"], 1)
-
     results = torch.zeros(T, B, network.config.classes, dtype=torch.float64)
     for b in range(B):
-        potentials.clear()
+        p.rest()
         for t in range(T):
             y = x[t, b].double()
             for stage in range(4):
-                y = lif(f"stage{stage}", conv(f"embedding.stages.{stage}.0.layer", y))
+                y = p.lif(f"stage{stage}", p.conv(f"embedding.stages.{stage}.0.layer", y))
                 if stage == 3:  # an 8x8 image is halved once, after the last stage
-                    y = F.max_pool2d(y[None], 3, 2, 1)[0]
-            y = y + lif("position", conv("embedding.position.layer", y))
+                    y = p.pool(y)
+            y = y + p.lif("position", p.conv("embedding.position.layer", y))
             tokens = y.flatten(1).T
             for block in range(network.config.depth):
                 at = f"blocks.{block}.attention"
-                q, k, v = (lif(f"{at}.{p}", linear(f"{at}.{p}.layer", tokens)) for p in ("query", "key", "value"))
+                q, k, v = (p.lif(f"{at}.{o}", p.linear(f"{at}.{o}.layer", tokens)) for o in ("query", "key", "value"))
                 merged = torch.zeros_like(q)
                 width = q.shape[1] // heads
                 for head in range(heads):
                     part = slice(head * width, (head + 1) * width)
                     merged[:, part] = (q[:, part] @ k[:, part].T) * scale @ v[:, part]
-                o = lif(f"{at}.neuron", merged, threshold=0.5)
-                tokens = tokens + lif(f"{at}.project", linear(f"{at}.project.layer", o))
-                hidden = lif(f"{block}.hidden", linear(f"blocks.{block}.mlp.0.layer", tokens))
-                tokens = tokens + lif(f"{block}.out", linear(f"blocks.{block}.mlp.1.layer", hidden))
-            results[t, b] = tokens.mean(0) @ W["head.linear.weight"].T + W["head.linear.bias"]
+                o = p.lif(f"{at}.neuron", merged, threshold=0.5)
+                tokens = tokens + p.lif(f"{at}.project", p.linear(f"{at}.project.layer", o))
+                hidden = p.lif(f"{block}.hidden", p.linear(f"blocks.{block}.mlp.0.layer", tokens))
+                tokens = tokens + p.lif(f"{block}.out", p.linear(f"blocks.{block}.mlp.1.layer", hidden))
+            results[t, b] = tokens.mean(0) @ p["head.linear.weight"].T + p["head.linear.bias"]
     return results
 
 
