@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from energy.hardware.strict_yaml import StrictLoader
 from neurons.errors import OptionError, UnknownNameError, suggest
+from step.grid import Level, combinations, factors, label, read_grids
+from step.published import Published, read_published
 from step.spec import Spec, SpecError
+from step.suite_file import SuiteError, SuiteFile, Where
+
+__all__ = ["Cell", "Suite", "SuiteError", "load_suite", "parse_override", "suite_names"]
+
+_KEYS = ("title", "description", "base", "grid", "compare", "published")
 
 
-class SuiteError(OptionError):
-    """A suite file that cannot be used; the message has the file, the line and the path in it."""
+class Cell(NamedTuple):
+    """One combination of the grid.
+
+    Attributes
+    ----------
+    levels : dict
+        Name of the level by field of the grid, the seed left out.
+    seed : int
+    run : str
+        Id of its run. Combinations that resolve to the same spec share one.
+    """
+
+    levels: dict[str, str]
+    seed: int
+    run: str
 
 
 @dataclass(frozen=True)
@@ -34,12 +53,24 @@ class Suite:
         All runs of the grid, each once.
     labels : dict
         Run id to what tells its network from the others of the suite, as written in the grid (seeds left out).
+    cells : list of Cell
+        All combinations of the grid, in its order.
+    factors : dict
+        Field of the grid to the names of its levels, the seed left out.
+    baselines : dict
+        Field whose effects are looked at to the name of the level that the others are compared with.
+    published : list of Published
+        Tables of others that are quoted beside the results.
     """
 
     name: str
     title: str
     specs: list[Spec]
     labels: dict[str, str]
+    cells: list[Cell] = field(default_factory=list)
+    factors: dict[str, list[str]] = field(default_factory=dict)
+    baselines: dict[str, str] = field(default_factory=dict)
+    published: list[Published] = field(default_factory=list)
     description: str = ""
     source: Path | None = field(default=None, compare=False)
 
@@ -68,58 +99,96 @@ def load_suite(name: str | Path, overrides: Mapping[str, Any] | None = None) -> 
         When there is no such suite.
     """
     path = _find(str(name))
-    tree = _Tree(path)
-    data = tree.data
+    file = SuiteFile(path)
+    data, overrides = file.data, overrides or {}
     for key in data:
-        if key not in ("title", "description", "base", "grid"):
-            tree.fail((key,), f"no such key{suggest(str(key), ['title', 'description', 'base', 'grid'])}")
-    base, grid = data.get("base"), data.get("grid") or {}
+        if key not in _KEYS:
+            file.fail((key,), f"no such key{suggest(str(key), _KEYS)}")
+    base = copy.deepcopy(data.get("base"))
     if not isinstance(base, dict):
-        tree.fail(("base",), "a suite needs 'base', a mapping of fields of a run")
-    if not isinstance(grid, dict):
-        tree.fail(("grid",), "'grid' is a mapping from fields to lists")
-    base, grid = copy.deepcopy(base), dict(grid)
-    for key, value in (overrides or {}).items():
-        grid.pop(key, None)
-        if isinstance(value, list):
-            grid[key] = value
-        else:
-            _set(base, key, value, tree, ("base",))
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            tree.fail(("grid", key), "needs a list with at least one value")
+        file.fail(("base",), "a suite needs 'base', a mapping of fields of a run")
+    for key, value in overrides.items():
+        if not isinstance(value, list):
+            _set(base, key, value, file, ("base",))
+    grids = read_grids(data.get("grid"), overrides, file)
     specs: dict[str, Spec] = {}
     labels: dict[str, str] = {}
-    for choice in itertools.product(*(list(enumerate(values)) for values in grid.values())):
-        chosen = dict(zip(grid, choice, strict=True))
-        merged = copy.deepcopy(base)
-        for key, (_, value) in chosen.items():
-            _set(merged, key, copy.deepcopy(value), tree, ("grid", key))
-        try:
-            spec = Spec.parse(merged)
-        except SpecError as error:
-            tree.fail(_blame(error.path, chosen), error.message)
+    cells = []
+    for chosen in (chosen for grid in grids for chosen in combinations(grid)):
+        spec = _spec(base, chosen, file)
         specs.setdefault(spec.id, spec)
-        labels.setdefault(spec.id, _label({key: value for key, (_, value) in chosen.items()}, spec))
+        labels.setdefault(spec.id, label(chosen) or str(spec.neuron["name"]))
+        cells.append(Cell({k: level.name for k, level in chosen.items() if k != "seed"}, spec.seed, spec.id))
+    _unique(specs, labels, file)
+    levels = factors(grids)
     return Suite(
         name=path.stem,
         title=str(data.get("title", path.stem)),
         description=str(data.get("description", "")),
         specs=list(specs.values()),
         labels=labels,
+        cells=cells,
+        factors={key: [level.name for level in found] for key, found in levels.items()},
+        baselines=_baselines(data.get("compare"), levels, overrides, file),
+        published=read_published(data.get("published", []), file),
         source=path,
     )
 
 
-def _label(chosen: Mapping[str, Any], spec: Spec) -> str:
-    parts = []
-    for key, value in chosen.items():
-        if isinstance(value, dict):
-            options = [f"{k}={v.get('name', v) if isinstance(v, dict) else v}" for k, v in value.items() if k != "name"]
-            parts.append(" ".join([str(value.get("name", "")), *options]))
-        elif key != "seed":
-            parts.append(str(value) if "." not in key else f"{key.rsplit('.', 1)[1]}={value}")
-    return ", ".join(parts) or str(spec.neuron["name"])
+def _spec(base: Mapping[str, Any], chosen: Mapping[str, Level], file: SuiteFile) -> Spec:
+    merged = copy.deepcopy(dict(base))
+    # `model` before `model.depth`, whichever stands first in the file
+    for key, level in sorted(chosen.items(), key=lambda item: item[0].count(".")):
+        if not level.keep:
+            _set(merged, key, copy.deepcopy(level.value), file, level.at)
+    try:
+        return Spec.parse(merged)
+    except SpecError as error:
+        file.fail(_blame(error.path, chosen), error.message)
+
+
+def _unique(specs: Mapping[str, Spec], labels: Mapping[str, str], file: SuiteFile) -> None:
+    """Refuse two networks under one label: their results would be averaged as if they were seeds of one."""
+    networks: dict[str, str] = {}
+    for run, spec in specs.items():
+        network = spec.model_copy(update={"seed": 0}).id
+        if networks.setdefault(labels[run], network) != network:
+            file.fail(
+                ("grid",), f"two networks are called {labels[run]!r}; give one of their entries a label"
+            )
+
+
+def _baselines(
+    given: Any, levels: Mapping[str, list[Level]], overrides: Mapping[str, Any], file: SuiteFile
+) -> dict[str, str]:
+    """Return the level that each factor is compared with: the first of the grid unless the suite names another."""
+    several = {key: found for key, found in levels.items() if len(found) > 1}
+    if given is None:
+        return {key: found[0].name for key, found in several.items()}
+    if not isinstance(given, (list, dict)):
+        file.fail(("compare",), "a list of fields of the grid, or a mapping from such fields to their baseline levels")
+    chosen = {}
+    for place, key in enumerate(given):
+        at: Where = ("compare", key) if isinstance(given, dict) else ("compare", place)
+        if key == "seed":
+            file.fail(at, "seeds are what effects are judged against, no factor")
+        if key not in levels and key not in overrides:
+            file.fail(at, f"the grid has no field {key!r}{suggest(str(key), levels)}")
+        if key not in several:  # narrowed to one level by the command line, or by the file itself
+            if key not in overrides:
+                file.fail(at, f"the grid has only one level of {key!r}")
+            continue
+        chosen[key] = several[key][0].name
+        if isinstance(given, dict) and given[key] is not None and key not in overrides:
+            chosen[key] = _level(given[key], several[key], at, file)
+    return chosen
+
+
+def _level(wanted: Any, levels: list[Level], at: Where, file: SuiteFile) -> str:
+    for level in levels:
+        if str(wanted) == level.name or (not level.keep and wanted == level.value):
+            return level.name
+    file.fail(at, f"no level {str(wanted)!r} in the grid{suggest(str(wanted), [level.name for level in levels])}")
 
 
 def _find(name: str) -> Path:
@@ -133,67 +202,25 @@ def _find(name: str) -> Path:
     raise UnknownNameError(f"unknown suite {name!r}{suggest(name, suite_names())} (or give the path of a .yaml file)")
 
 
-def _set(tree: dict[str, Any], dotted: str, value: Any, source: _Tree, at: tuple[str, ...]) -> None:
+def _set(tree: dict[str, Any], dotted: str, value: Any, file: SuiteFile, at: Where) -> None:
     *parents, last = dotted.split(".")
     for parent in parents:
         below: Any = tree.get(parent)
         if isinstance(below, str):  # `neuron: lif` and a grid over neuron.tau
             below = tree[parent] = {"name": below}
         if not isinstance(below, dict):
-            source.fail(at, f"{dotted!r} needs a mapping at {parent!r} in base")
+            file.fail(at, f"{dotted!r} needs a mapping at {parent!r} in base")
         tree = below
     tree[last] = value
 
 
-def _blame(path: str, chosen: Mapping[str, tuple[int, Any]]) -> tuple[str | int, ...]:
+def _blame(path: str, chosen: Mapping[str, Level]) -> Where:
     """Return where in the file the failing field was written: in the grid if a grid field covers it, else in base."""
-    for key, (index, _) in chosen.items():
-        if path == key or path.startswith(f"{key}."):
-            return ("grid", key, index, *path[len(key) + 1 :].split(".")) if path != key else ("grid", key, index)
+    # `model.depth` before `model`: the more special field is the one that was set last
+    for key, level in sorted(chosen.items(), key=lambda item: -item[0].count(".")):
+        if not level.keep and (path == key or path.startswith(f"{key}.")):
+            return (*level.at, *filter(None, path[len(key) + 1 :].split(".")))
     return ("base", *path.split("."))
-
-
-class _Tree:
-    """A YAML file: its data, and the line of every path, for messages."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            text = path.read_text(encoding="utf-8")
-            self.root = yaml.compose(text, Loader=StrictLoader)
-            self.data = yaml.load(text, Loader=StrictLoader)
-        except UnicodeDecodeError:
-            raise SuiteError(f"{path} is not a text file; a suite is YAML") from None
-        except yaml.MarkedYAMLError as error:
-            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-            raise SuiteError(f"{path}{line}: not valid YAML: {error.problem}") from None
-        except yaml.YAMLError as error:
-            raise SuiteError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(self.data, dict):
-            raise SuiteError(f"{path}: a suite is a YAML mapping with 'title', 'base' and 'grid'")
-
-    def fail(self, at: Sequence[str | int], message: str) -> Any:
-        """Raise a SuiteError that names the file, the line and the path."""
-        node: yaml.Node | None = self.root
-        line = None
-        for part in at:
-            found = _child(node, part)
-            if found is None:
-                break
-            node, line = found
-        where = f", line {line}" if line else ""
-        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
-        raise SuiteError(f"{self.path}{where}, {dotted}: {message}")
-
-
-def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, int] | None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == part:
-                return value, key.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part], node.value[part].start_mark.line + 1
-    return None
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,9 +18,41 @@ datasets: Registry[Dataset] = Registry("dataset", "datasets")
 Indices = Tensor | Sequence[int] | slice
 
 
+class Samples(Protocol):
+    """What a split must be able to do, whether its samples lie in memory or are read when they are asked for.
+
+    A sample may have any shape; images are [C, H, W].
+    """
+
+    @property
+    def labels(self) -> Tensor:
+        """Class of each sample, from 0: int64 [N]."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Return the samples at ``indices`` as float32 [B, *sample_shape] in [0, 1] and their labels as int64 [B]."""
+
+    def batches(self, chunks: Iterable[Indices]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``batch(indices)`` for each of ``chunks``; the next one is read ahead where reading takes time."""
+
+    def subset(self, indices: Indices) -> Samples:
+        """Return the split that holds only the samples at ``indices``, in that order."""
+
+    def training(self, seed: int, epoch: int) -> Samples:
+        """Return the split as epoch ``epoch`` of a training with this seed reads it, with random crops for example.
+
+        What a sample becomes depends on the seed, the epoch and the sample alone.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images, stored as they come (small) and scaled to [0, 1] when asked for.
+    """Labelled images in memory, stored as they come (small) and scaled to [0, 1] when asked for.
 
     Parameters
     ----------
@@ -55,6 +88,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape [C, H, W] of an image."""
+        return tuple(self.images.shape[1:])
+
     def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Return the images at ``indices`` as float32 [B, C, H, W] in [0, 1] and their labels as int64 [B]."""
         return self.images[indices].to(torch.float32) / self.full_scale, self.labels[indices]
@@ -62,6 +100,14 @@ class Split:
     def subset(self, indices: Indices) -> Split:
         """Return the split that holds only the samples at ``indices``, in that order."""
         return Split(self.images[indices], self.labels[indices], self.full_scale)
+
+    def batches(self, chunks: Iterable[Indices]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images and labels at each of ``chunks``."""
+        return map(self.batch, chunks)
+
+    def training(self, seed: int, epoch: int) -> Split:
+        """Return this split: images in memory are read in training as they are in testing."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +118,7 @@ class Dataset:
     ----------
     name : str
         Registered name.
-    train, test : Split
+    train, test : Samples
         Disjoint samples; the test split is for the last measurement only, never for choosing a model.
     classes : int
         Number of classes.
@@ -92,8 +138,8 @@ class Dataset:
     """
 
     name: str
-    train: Split
-    test: Split
+    train: Samples
+    test: Samples
     classes: int
     channels: int
     image_size: int
@@ -104,9 +150,9 @@ class Dataset:
     def __post_init__(self) -> None:
         shape = (self.channels, self.image_size, self.image_size)
         for name, split in (("train", self.train), ("test", self.test)):
-            if split.images.shape[1:] != shape:
+            if split.sample_shape != shape:
                 raise DataError(
-                    f"{self.name}: {name} images must have the shape {list(shape)}, not {list(split.images.shape[1:])}"
+                    f"{self.name}: {name} images must have the shape {list(shape)}, not {list(split.sample_shape)}"
                 )
             if len(split) == 0:
                 raise DataError(f"{self.name}: the {name} split is empty")

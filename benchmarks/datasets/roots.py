@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from neurons.errors import DataError
 
 SYSTEM_ROOTS = (Path("/usr/share/datasets"), Path("/usr/local/share/datasets"))
+
+Lacks = Callable[[Path], list[str]]
+"""Says what a file or folder lacks to be a data set; an empty list when it is complete."""
 
 
 def search_roots(root: str | Path | None = None) -> list[Path]:
@@ -51,3 +54,48 @@ def find(name: str, files: Iterable[str], root: str | Path | None = None) -> Pat
         partial = len(missing) < len(files)
         looked.append(f"{folder} (lacks {', '.join(missing)})" if partial else str(folder))
     raise DataError(f"data set {name!r} not found in {', '.join(looked)}; run: step fetch {name}")
+
+
+def find_form(
+    name: str, forms: Mapping[str, Lacks], root: str | Path | None = None, *, advice: str | None = None, own: bool = False
+) -> Path:
+    """Return the first complete one of the forms in which people keep the data set ``name``.
+
+    Each is looked for as ``<root>/<name>/<form>`` and as ``<root>/<form>``.
+
+    Parameters
+    ----------
+    name : str
+        Registered name.
+    forms : mapping
+        Path of a file or folder below the data folder (``"."`` is the folder itself) to what says whether it is
+        complete.
+    root : path, optional
+        Folder to search first.
+    advice : str, optional
+        What brings the data; ``step fetch`` when left out.
+    own : bool
+        Look in ``root`` only, when it is given.
+
+    Raises
+    ------
+    DataError
+        Naming the forms, the places looked at and what brings the data.
+    """
+    looked = []
+    for place in search_roots(root)[: 1 if own and root else None]:
+        looked.append(str(place))
+        for form, lacks in forms.items():
+            for path in (place / name / form, place / form):
+                if not path.exists():
+                    continue
+                missing = lacks(path)
+                if not missing:
+                    return path
+                if form != ".":  # a folder of that name was meant to be the data set
+                    shown = ", ".join(missing[:3]) + (" and more" if len(missing) > 3 else "")
+                    looked.append(f"{path} (lacks {shown})")
+    known = ", ".join(form for form in forms if form != ".")
+    raise DataError(
+        f"data set {name!r} not found: none of {known} in {', '.join(looked)}; {advice or f'run: step fetch {name}'}"
+    )

@@ -1,4 +1,4 @@
-"""What restatements of models from their equations need: plain float64 arithmetic, one step and one sample at a time."""
+"""What restatements of models from their equations need: float64 arithmetic, one step and one sample at a time."""
 
 import torch
 import torch.nn.functional as F
