@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -29,6 +30,9 @@ class SpikingPatchSplitting(Embedding):
         Channels of a token, a multiple of 8.
     pools : int or sequence of bool
         How many of the last stages halve the map, or which (one entry for each stage).
+    pooling : {"spikes", "currents"}
+        Whether a map is halved behind its neuron, as in the papers, or before it, as SpikingJelly does: the neuron then
+        has a quarter of the positions, but the maximum is taken over real numbers.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class SpikingPatchSplitting(Embedding):
         neuron: NeuronFactory,
         *,
         residual: Residual = "spike",
+        pooling: Literal["spikes", "currents"] = "spikes",
     ) -> None:
         super().__init__()
         if dim % 8:
@@ -51,9 +56,14 @@ class SpikingPatchSplitting(Embedding):
         self.stages = nn.ModuleList()
         for stage, (inputs, outputs) in enumerate(pairwise(widths)):
             layer: nn.Module = ConvNorm(inputs, outputs)
+            pool = [MaxPool()] if halves[stage] else []
             if stage < 3 or residual == "spike":
-                layer = Spiking(layer, neuron(features=outputs, axis=-3))
-            self.stages.append(nn.Sequential(layer, *([MaxPool()] if halves[stage] else [])))
+                fire = neuron(features=outputs, axis=-3)
+                if pooling == "currents" and pool:
+                    self.stages.append(nn.Sequential(layer, *pool, fire))
+                    continue
+                layer = Spiking(layer, fire)
+            self.stages.append(nn.Sequential(layer, *pool))
         if residual == "spike":
             self.position: nn.Module = Spiking(ConvNorm(dim, dim), neuron(features=dim, axis=-3))
         else:
