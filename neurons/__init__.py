@@ -17,7 +17,7 @@ from neurons.adaptive import ALIF
 from neurons.base import Neuron, NeuronFactory, SpikingNeuron, State, factory, neurons, neurons_in
 from neurons.biophysical import ConductanceLIF, HodgkinHuxley, Izhikevich
 from neurons.compartments import TCLIF
-from neurons.conventional import GELU, QuantisedReLU, ReLU
+from neurons.conventional import GELU, Quantised, QuantisedReLU, ReLU
 from neurons.cost import leaky, update_cost
 from neurons.experts import HDLIF
 from neurons.gated import CLIF, GLIF
@@ -36,10 +36,10 @@ names = neurons.names
 describe = neurons.describe
 
 __all__ = [
-    "ALIF", "CLIF", "CUBA", "EIF", "GELU", "GLIF", "HDLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF", "Alpha",
-    "ConductanceLIF", "DenseRecurrentLIF", "HarmonicResonateAndFire", "HodgkinHuxley", "IntegerLIF",
-    "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "Neuron",
-    "NeuronFactory", "NormalisedIntegerLIF", "QuantisedReLU", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN",
+    "ALIF", "CLIF", "CUBA", "EIF", "GELU", "GLIF", "HDLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF",
+    "Alpha", "ConductanceLIF", "DenseRecurrentLIF", "HarmonicResonateAndFire", "HodgkinHuxley", "IntegerLIF",
+    "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "Neuron", "NeuronFactory", "NormalisedIntegerLIF",
+    "Quantised", "QuantisedReLU", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN",
     "SpikeFiringApproximationLIF", "SpikingBrain", "SpikingNeuron", "State", "Surrogate", "TernaryLIF",
     "as_surrogate", "create", "describe", "factory", "leaky", "names", "neurons_in", "register", "spike_codes",
     "surrogates", "update_cost",

@@ -67,14 +67,12 @@ def _kernels() -> list[tuple[str, str]]:
 
 def _location(name: str) -> str:
     from benchmarks import datasets
-    from benchmarks.datasets.roots import find
 
-    if name not in datasets.remotes:
-        return "comes with an installed package"
     try:
-        return str(find(name, datasets.remotes[name].files))
-    except DataError:
-        return f"not here; run: step fetch {name}"
+        found = datasets.where(name)
+    except DataError as error:
+        return f"not here; {str(error).rpartition('; ')[2]}"
+    return "comes with an installed package" if found is None else str(found)
 
 
 def diagnosis() -> dict[str, list[tuple[str, str]]]:

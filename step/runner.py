@@ -19,11 +19,12 @@ import encoders
 import energy
 from benchmarks import datasets, protocols
 from neurons.errors import OptionError, StepError
-from step.learners import learners
+from step.inspection import INSPECTION, record_inspection
+from step.learners import Teacher, checkpoint, learners
 from step.machine import machine
 from step.models import Network, create
-from step.spec import FROM_DATA, Spec
-from step.store import Store
+from step.spec import FROM_DATA, Spec, normalise
+from step.store import Store, exists
 from step.trace import record_trace
 
 Progress = Callable[[dict[str, Any]], None]
@@ -54,12 +55,19 @@ class Place:
         return self.folder / "runs" / run_id
 
 
-def check(spec: Spec, data: Path | None) -> None:
-    """Raise a StepError for anything that would stop this run; writes nothing."""
-    setting, protocol = _setting(spec, data)
+def check(spec: Spec, data: Path | None, place: Place | None = None) -> None:
+    """Raise a StepError for anything that would stop this run; writes nothing.
+
+    ``place`` is where a teacher is looked for.
+    """
+    setting, protocol = setting_of(spec, data)
     protocol.check(setting, int(spec.learner["batch"]))
     with torch.device("meta"):
-        build(spec, setting.dataset)
+        network = build(spec, setting.dataset)
+    _, config = _learner(spec)
+    config.check(network, setting.dataset)
+    if place is not None:
+        _taught_by(spec, place)
 
 
 def build(spec: Spec, dataset: Any) -> Network:
@@ -100,18 +108,19 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
         "machine": {**machine(), "threads": str(torch.get_num_threads())},
     }
     try:
-        setting, protocol = _setting(spec, place.data)
+        setting, protocol = setting_of(spec, place.data)
         network = build(spec, setting.dataset)
-        cls: Any = learners.get(spec.learner["name"])
-        config = cls.Config(**{k: v for k, v in spec.learner.items() if k != "name"})
+        cls, config = _learner(spec)
         file = folder / "checkpoint.safetensors"
-        learner = cls(network, config, seed=spec.seed, checkpoint_file=file, progress=progress)
+        options = {"teacher": teacher} if (teacher := _teacher(spec, place)) is not None else {}
+        learner = cls(network, config, seed=spec.seed, checkpoint_file=file, progress=progress, **options)
         outcome = protocol.run(learner, setting)
         progress({"stage": "counting operations"})
         probe = protocol.probe(setting, spec.measure.samples, spec.measure.batch)
         data = f"{setting.dataset.name}, {probe.samples} test samples"
         record = energy.measure(network, (x.to(learner.device) for x, _ in probe.epoch()), data=data, steps=True)
         record_trace(network, probe, folder / "trace.safetensors")
+        record_inspection(network, probe, folder / INSPECTION)
         learner.save(folder / "weights.safetensors")
     except StepError as error:
         store.finish({**run, "status": "failed", "error": str(error), "seconds": time.perf_counter() - start}, {})
@@ -135,18 +144,58 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
         file.unlink()
 
 
-def _setting(spec: Spec, data: Path | None) -> tuple[protocols.Setting, Any]:
+def _learner(spec: Spec) -> tuple[Any, Any]:
+    cls: Any = learners.get(spec.learner["name"])
+    return cls, cls.Config(**{k: v for k, v in spec.learner.items() if k != "name"})
+
+
+def _taught_by(spec: Spec, place: Place) -> tuple[Spec, Path] | None:
+    """Return what the teacher of a run was and where its weights are; None where there is no teacher."""
+    teacher = spec.learner.get("teacher")
+    if teacher is None:
+        return None
+    is_file = teacher.endswith(".safetensors")
+    run_id = Path(teacher).absolute().parent.name if is_file else teacher
+    weights = Path(teacher) if is_file else place.run_folder(run_id) / "weights.safetensors"
+    runs = Store(place.store).runs([run_id]) if exists(place.store) else pd.DataFrame(columns=["id", "status", "spec"])
+    finished = runs[runs["status"] == "finished"]
+    if finished.empty or not weights.is_file():
+        what = f"has no finished run {run_id!r}" if finished.empty else f"has no {weights}"
+        raise OptionError(f"learner.teacher: {place.store} {what}; teach with the id of a run that is finished there")
+    taught_by = Spec.parse({k: v for k, v in finished.iloc[0]["spec"].items() if k != "code"})
+    if taught_by.dataset != spec.dataset:
+        raise OptionError(
+            f"learner.teacher: run {run_id} learned {taught_by.dataset['name']}, not {spec.dataset['name']}"
+        )
+    return taught_by, weights
+
+
+def _teacher(spec: Spec, place: Place) -> Teacher | None:
+    """Return the trained network that teaches a run, where it names one."""
+    found = _taught_by(spec, place)
+    if found is None:
+        return None
+    taught_by, weights = found
+    setting, _ = setting_of(taught_by, place.data)
+    network = build(taught_by, setting.dataset)
+    network.load_state_dict(checkpoint.read(weights)[0])
+    return Teacher(network, setting.encoder, setting.T)
+
+
+def setting_of(spec: Spec, data: Path | None) -> tuple[protocols.Setting, Any]:
+    """Return the data of a run with how they are encoded, and its protocol."""
     options = {k: v for k, v in spec.encoder.items() if k not in ("name", "T")}
     encoder = encoders.create(spec.encoder["name"], **options)
-    dataset = _dataset(spec.dataset["name"], data)
+    dataset = _dataset(json.dumps(spec.model_dump(mode="json")["dataset"], sort_keys=True), data)
     protocol_options = {k: v for k, v in spec.protocol.items() if k != "name"}
     protocol = protocols.create(spec.protocol["name"], **protocol_options)
     return protocols.Setting(dataset, encoder, spec.T, spec.seed), protocol
 
 
 @lru_cache(maxsize=2)
-def _dataset(name: str, root: Path | None) -> Any:
-    return datasets.load(name, root)
+def _dataset(component: str, root: Path | None) -> Any:
+    # The component comes as text, which a cache can compare whatever its options are.
+    return datasets.load(root=root, **normalise("dataset", json.loads(component)))
 
 
 def record_of(store: Store, run_id: str) -> energy.Record:

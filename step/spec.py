@@ -79,6 +79,11 @@ class Spec(BaseModel):
 
     @model_validator(mode="after")
     def _conventional(self) -> Self:
+        try:
+            check = getattr(models.models.get(self.model["name"]), "check_neuron", lambda name: None)
+            check(self.neuron["name"])
+        except OptionError as error:
+            raise SpecError("neuron", str(error)) from None
         if getattr(neurons.neurons.get(self.neuron["name"]), "conventional", False):
             object.__setattr__(self, "encoder", normalise("encoder", {"name": "direct", "T": 1}))
         self._same_steps()

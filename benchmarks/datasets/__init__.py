@@ -7,15 +7,29 @@
 torch.Size([32, 1, 8, 8])
 
 Loading never downloads. Data sets that do not come with a library are brought once by ``fetch(name)``
-(``step fetch NAME``) and searched for in the folders of ``benchmarks.datasets.roots``.
+(``step fetch NAME``), or by hand, and searched for in the folders of ``benchmarks.datasets.roots``. Large ones stay
+in their files: ``batch`` decodes what it is asked for.
 """
 
+import inspect
 from pathlib import Path
+from typing import Any
 
-from benchmarks.datasets import digits, fashion_mnist
-from benchmarks.datasets.base import Dataset, Split, datasets
-from benchmarks.datasets.fetch import Remote, fetch, remotes
+from benchmarks.datasets import (
+    cifar,
+    digits,
+    fashion_mnist,
+    image_folder,
+    imagenet,
+    permuted_pixels,
+    tiny_imagenet,
+)
+from benchmarks.datasets.base import Dataset, Samples, Split, datasets
+from benchmarks.datasets.fetch import Remote, fetch, remotes, where
+from benchmarks.datasets.image_files import ImageFiles
+from benchmarks.datasets.reading import Reading
 from benchmarks.datasets.roots import search_roots
+from neurons.errors import OptionError
 
 register = datasets.register
 create = datasets.create
@@ -23,7 +37,7 @@ names = datasets.names
 describe = datasets.describe
 
 
-def load(name: str, root: str | Path | None = None) -> Dataset:
+def load(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
     """Load the data set ``name``.
 
     Parameters
@@ -32,18 +46,26 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
         Registered name.
     root : path, optional
         Folder to search first for ``<root>/<name>/`` (``--data`` on the command line).
+    **options
+        What the data set lets one choose.
 
     Raises
     ------
     UnknownNameError
         With the nearest known names.
+    OptionError
+        When it has no such option, or needs one that is not given.
     DataError
         When files are missing, truncated or altered.
     """
-    return datasets.create(name, root=None if root is None else Path(root))
+    for option, parameter in datasets.options(name).items():
+        if parameter.default is inspect.Parameter.empty and option not in options:
+            raise OptionError(f"dataset {name!r} needs {option!r}: write {{name: {name}, {option}: ...}}")
+    return datasets.create(name, root=None if root is None else Path(root), **options)
 
 
 __all__ = [
-    "Dataset", "Remote", "Split", "create", "datasets", "describe", "digits", "fashion_mnist", "fetch", "load", "names",
-    "register", "remotes", "search_roots",
+    "Dataset", "ImageFiles", "Reading", "Remote", "Samples", "Split", "cifar", "create", "datasets", "describe",
+    "digits", "fashion_mnist", "fetch", "image_folder", "imagenet", "load", "names", "permuted_pixels", "register",
+    "remotes", "search_roots", "tiny_imagenet", "where",
 ]  # fmt: skip

@@ -8,16 +8,25 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 from benchmarks.datasets.base import datasets
 from benchmarks.datasets.deb import unpack_deb
 from benchmarks.datasets.idx import verify
-from benchmarks.datasets.roots import missing_files, search_roots
+from benchmarks.datasets.packed import check_md5, unpack_zip
+from benchmarks.datasets.roots import find, missing_files, search_roots
 from neurons.errors import DataError
 
 Progress = Callable[[str], None]
+
+
+class Find(Protocol):
+    """Finds the files of a data set; ``own`` looks in ``root`` only."""
+
+    def __call__(self, root: str | Path | None = None, own: bool = False) -> Path: ...
+
 
 TIMEOUT = (5.0, 15.0)
 """Seconds to wait for a connection and for the next bytes: a server that cannot be reached is soon given up."""
@@ -32,24 +41,72 @@ class Remote:
     Parameters
     ----------
     files : mapping
-        File name to the sha256 of its decompressed content.
+        File name to its checksum.
     url : str
         Address of the folder with the official files.
-    debian_package, debian_folder : str
-        Debian package with the same content, and the folder inside it.
     licence : str
         Terms of the data, for the manifest.
+    checksum : {"sha256_of_content", "md5"}
+        Of the decompressed content of a gzip file, or of the file as it is.
+    debian_package, debian_folder : str, optional
+        Debian package with the same content, and the folder inside it.
+    unpack : str, optional
+        The one file is a zip archive, of which this folder is kept in its stead.
+    find : callable, optional
+        Finds the data in any of the forms in which people have them.
     """
 
     files: Mapping[str, str]
     url: str
-    debian_package: str
-    debian_folder: str
     licence: str
+    checksum: Literal["sha256_of_content", "md5"] = "sha256_of_content"
+    debian_package: str | None = None
+    debian_folder: str = ""
+    unpack: str | None = None
+    find: Find | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A data set that cannot be downloaded.
+
+    Parameters
+    ----------
+    advice : str
+        How a user gets it.
+    find : callable, optional
+        Finds the data; None for a data set that has no place of its own.
+    """
+
+    advice: str
+    find: Find | None = None
 
 
 remotes: dict[str, Remote] = {}
-"""The data sets that must be fetched; the others come with a library."""
+"""The data sets that can be fetched."""
+by_hand: dict[str, ByHand] = {}
+"""The data sets that users have to bring; all others come with a library."""
+
+
+def where(name: str, root: str | Path | None = None) -> Path | None:
+    """Return where the files of a data set are; None for one that comes with a library.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest known names.
+    DataError
+        When they are not here; the message ends with what brings them.
+    """
+    datasets.get(name)
+    known = remotes.get(name) or by_hand.get(name)
+    if known is None:
+        return None
+    if known.find is not None:
+        return known.find(root)
+    if isinstance(known, Remote):
+        return find(name, known.files, root)
+    raise DataError(f"data set {name!r} has no place of its own; {known.advice}")
 
 
 def fetch(name: str, root: str | Path | None = None, progress: Progress | None = None) -> Path | None:
@@ -77,10 +134,12 @@ def fetch(name: str, root: str | Path | None = None, progress: Progress | None =
     UnknownNameError
         With the nearest known names.
     DataError
-        When no source can be reached, or the folder cannot be written.
+        When no source can be reached, the folder cannot be written, or the data set cannot be downloaded.
     """
     tell = progress or (lambda line: None)
     datasets.get(name)
+    if name in by_hand:
+        raise DataError(f"{name} cannot be fetched: {by_hand[name].advice}")
     if name not in remotes:
         tell(f"{name} comes with an installed library; nothing to fetch")
         return None
@@ -88,6 +147,10 @@ def fetch(name: str, root: str | Path | None = None, progress: Progress | None =
     present = _intact(name, remote, root, tell)
     if present is not None:
         tell(f"{name} is already in {present}, verified")
+        return present
+    present = _in_another_form(remote, root)
+    if present is not None:
+        tell(f"{name} is already in {present}")
         return present
     place = search_roots(root)[0]
     try:
@@ -97,6 +160,8 @@ def fetch(name: str, root: str | Path | None = None, progress: Progress | None =
             staged.mkdir()
             source = _obtain(name, remote, staged, Path(scratch), tell)
             _write_manifest(staged, name, source, remote)
+            if remote.unpack:
+                _unpack(staged, remote.unpack, place / name, tell)
             _move_into_place(staged, place / name)
     except OSError as error:
         raise DataError(f"cannot write to the data folder {place}: {error.strerror or error}") from error
@@ -119,15 +184,37 @@ def _intact(name: str, remote: Remote, root: str | Path | None, tell: Progress) 
     return None
 
 
+def _in_another_form(remote: Remote, root: str | Path | None) -> Path | None:
+    """Return the data that ``load`` would read, when they are not the files that would be fetched."""
+    if remote.find is None:
+        return None
+    try:
+        found = remote.find(root, own=True)
+    except DataError:
+        return None
+    return None if found.name in remote.files else found  # those have just been found altered
+
+
 def _verify(folder: Path, remote: Remote) -> None:
-    for file, sha256 in remote.files.items():
-        verify(folder / file, sha256)
+    check = verify if remote.checksum == "sha256_of_content" else check_md5
+    for file, checksum in remote.files.items():
+        check(folder / file, checksum)
+
+
+def _unpack(staged: Path, folder: str, target: Path, tell: Progress) -> None:
+    """Put the folder in the place of the archive that holds it."""
+    if (target / folder).exists():
+        raise DataError(f"{target / folder} is there already and is not complete; delete it and fetch again")
+    archive = next(path for path in staged.iterdir() if path.suffix == ".zip")
+    tell(f"unpacking {archive.name}")
+    unpack_zip(archive, folder, staged)
+    archive.unlink()
 
 
 def _obtain(name: str, remote: Remote, staged: Path, scratch: Path, tell: Progress) -> str:
     """Fill ``staged`` with verified files from the first source that works; return what that was."""
     failures = []
-    for number, source in enumerate((_official, _debian)):
+    for number, source in enumerate((_official, _debian) if remote.debian_package else (_official,)):
         raw = scratch / f"source-{number}"
         raw.mkdir()
         try:
@@ -166,6 +253,7 @@ def _official(remote: Remote, folder: Path, tell: Progress) -> str:
 def _debian(remote: Remote, folder: Path, tell: Progress) -> str:
     """Download the Debian package with apt, which checks it against its signed index, and unpack it."""
     package = remote.debian_package
+    assert package is not None
     if shutil.which("apt-get") is None:
         raise DataError(f"the Debian package {package} needs apt-get, which this system does not have")
     tell(f"downloading the Debian package {package}, which holds the same files, with apt-get")
@@ -192,8 +280,8 @@ def _apt_failure(package: str, output: str) -> str:
 
 
 def _write_manifest(folder: Path, name: str, source: str, remote: Remote) -> None:
-    """Record beside the data where they came from and the sha256 of their decompressed content."""
-    manifest = {"dataset": name, "source": source, "licence": remote.licence, "sha256_of_content": dict(remote.files)}
+    """Record beside the data where they came from and the checksums of the files."""
+    manifest = {"dataset": name, "source": source, "licence": remote.licence, remote.checksum: dict(remote.files)}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 

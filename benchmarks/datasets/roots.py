@@ -57,7 +57,12 @@ def find(name: str, files: Iterable[str], root: str | Path | None = None) -> Pat
 
 
 def find_form(
-    name: str, forms: Mapping[str, Lacks], root: str | Path | None = None, *, advice: str | None = None, own: bool = False
+    name: str,
+    forms: Mapping[str, Lacks],
+    root: str | Path | None = None,
+    *,
+    advice: str | None = None,
+    own: bool = False,
 ) -> Path:
     """Return the first complete one of the forms in which people keep the data set ``name``.
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.datasets.base import Split
+from benchmarks.augment import Augment
+from benchmarks.datasets.base import Samples
 from encoders import Encoder
 
 
@@ -21,7 +22,7 @@ class Batches:
 
     Parameters
     ----------
-    split : Split
+    split : Samples
     indices : Tensor of int64
         Samples of the split that belong here.
     encoder : Encoder
@@ -33,15 +34,21 @@ class Batches:
         New order in every epoch; the last, shorter batch is then left out when it holds a single sample, which
         batch norm could not normalise.
     seed : int
+    classes : int, optional
+        Classes of the data set, where known; mixing labels needs them.
+    augment : Augment, optional
+        Changes the images of every batch before they are encoded, and where it mixes them, the labels.
     """
 
-    split: Split
+    split: Samples
     indices: Tensor
     encoder: Encoder
     T: int
     batch: int
     shuffle: bool
     seed: int
+    classes: int | None = None
+    augment: Augment | None = None
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.indices), self.batch)
@@ -53,9 +60,21 @@ class Batches:
         return len(self.indices)
 
     def epoch(self, number: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield ``(x, labels)``, x [T, B, ...] and labels [B], for epoch ``number``."""
+        """Yield ``(x, labels)``, x [T, B, ...] and labels [B] ([B, classes] where mixed), for epoch ``number``."""
+        for images, labels, generator in self.images(number):
+            yield self.encode(images, generator), labels
+
+    def images(self, number: int = 0) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
+        """Yield what ``epoch`` encodes: images [B, ...] in [0, 1], labels, and the generator to encode them with."""
         generator = torch.Generator().manual_seed((self.seed << 20) + number)
+        drawn = Augment.generator(self.seed, number)
         order = torch.randperm(self.samples, generator=generator) if self.shuffle else torch.arange(self.samples)
-        for start in range(0, len(self) * self.batch, self.batch):
-            images, labels = self.split.batch(self.indices[order[start : start + self.batch]])
-            yield self.encoder(images, self.T, generator=generator), labels
+        split = self.split.training(self.seed, number) if self.shuffle else self.split
+        for images, labels in split.batches(self.indices[order].split(self.batch)[: len(self)]):
+            if self.augment is not None:
+                images, labels = self.augment(images, labels, number, drawn)
+            yield images, labels, generator
+
+    def encode(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Encode images [B, ...] to [T, B, ...]."""
+        return self.encoder(images, self.T, generator=generator)

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.datasets.base import Split
+from benchmarks.datasets.base import Samples
 from benchmarks.protocols.base import Learner, Outcome, Protocol, Setting, protocols
 from benchmarks.protocols.batches import Batches
 from neurons.errors import OptionError
@@ -94,7 +94,7 @@ class Classification(Protocol):
         indices = torch.linspace(0, len(split.labels) - 1, count).round().long()
         return self._batches(setting, split, indices, batch)
 
-    def parts(self, split: Split, seed: int) -> tuple[Tensor, Tensor]:
+    def parts(self, split: Samples, seed: int) -> tuple[Tensor, Tensor]:
         """Return the indices to train on and to validate on: random for each seed, equal shares of each class."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(split.labels), generator=generator)
@@ -121,5 +121,6 @@ class Classification(Protocol):
         }
 
     @staticmethod
-    def _batches(setting: Setting, split: Split, indices: Tensor, batch: int, shuffle: bool = False) -> Batches:
-        return Batches(split, indices, setting.encoder, setting.T, batch, shuffle, setting.seed)
+    def _batches(setting: Setting, split: Samples, indices: Tensor, batch: int, shuffle: bool = False) -> Batches:
+        classes = setting.dataset.classes
+        return Batches(split, indices, setting.encoder, setting.T, batch, shuffle, setting.seed, classes)

@@ -19,7 +19,7 @@ from neurons.errors import DataError, OptionError, ShapeError
 from step.learners import checkpoint
 from step.models import Network
 from step.results import Results
-from step.runner import build
+from step.runner import Place, build
 from step.spec import Spec, normalise
 
 
@@ -57,11 +57,15 @@ def trained(results: Results, run: str, data: Path | None = None) -> Network:
     DataError
         When the weights are not in the results folder.
     """
-    spec = results.specs[run]
-    path = results.place.run_folder(run) / "weights.safetensors"
+    return trained_network(results.specs[run], run, results.place, data)
+
+
+def trained_network(spec: Spec, run: str, place: Place, data: Path | None = None) -> Network:
+    """Return the network of a finished run, of which the spec is known; see :func:`trained`."""
+    path = place.run_folder(run) / "weights.safetensors"
     if not path.is_file():
         raise DataError(f"the weights of run {run} are not at {path}: name the folder that it wrote to with --folder")
-    network = build(spec, datasets.load(spec.dataset["name"], data))
+    network = build(spec, datasets.load(root=data, **spec.dataset))
     weights, _ = checkpoint.read(path)
     network.load_state_dict(weights)
     return network.eval()
@@ -81,7 +85,7 @@ def encoded_test(
 
 def agreement(first: nn.Module, second: nn.Module, spec: Spec, data: Path | None, samples: int = 64) -> float:
     """Return on what share of some test samples two networks give the same outputs (to 1e-4 of their size)."""
-    dataset = datasets.load(spec.dataset["name"], data)
+    dataset = datasets.load(root=data, **spec.dataset)
     options = {key: value for key, value in spec.encoder.items() if key != "T"}
     same, seen = 0, 0
     with torch.no_grad():

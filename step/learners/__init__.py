@@ -1,6 +1,7 @@
 """Learners: how a network or rule is fitted. Protocols do not know which of them they drive."""
 
 from step.learners.base import LearnerConfig, Progress, learners
+from step.learners.distillation import Teacher
 from step.learners.surrogate_gradient import SurrogateGradient, TrainingError
 
 register = learners.register
@@ -8,5 +9,6 @@ names = learners.names
 describe = learners.describe
 
 __all__ = [
-    "LearnerConfig", "Progress", "SurrogateGradient", "TrainingError", "describe", "learners", "names", "register",
+    "LearnerConfig", "Progress", "SurrogateGradient", "Teacher", "TrainingError", "describe", "learners", "names",
+    "register",
 ]  # fmt: skip

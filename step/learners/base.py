@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.datasets import Dataset
 from neurons.registry import Registry
+from step.models import Network
 
 learners: Registry[Any] = Registry("learner", "learners")
 
@@ -21,3 +23,6 @@ class LearnerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch: int = Field(64, ge=2)
+
+    def check(self, network: Network, dataset: Dataset) -> None:
+        """Raise a StepError when such a network cannot learn such data like this; called before anything runs."""

@@ -76,4 +76,5 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
     for name, value in tensors.items():
         parameter, entry = name.rsplit("/", 1)
         like = parameters[parameter]
-        optimiser.state[like][entry] = value.to(like.device) if value.dim() else value
+        # In the memory order of the parameter, as the optimiser made it: sums over it then have the same rounding.
+        optimiser.state[like][entry] = torch.empty_like(like).copy_(value) if value.dim() else value

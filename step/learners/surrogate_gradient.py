@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from benchmarks.augment import Augment
 from benchmarks.protocols import Batches
 from benchmarks.protocols.base import Scores
-from neurons import Neuron
-from neurons.errors import StepError
+from neurons.errors import OptionError, StepError
 from step.learners import checkpoint
-from step.learners.base import LearnerConfig, Progress, learners
+from step.learners.averaging import WeightAverage
+from step.learners.base import Progress, learners
+from step.learners.config import SurrogateGradientConfig
+from step.learners.distillation import Teacher, taught_loss
+from step.learners.loss import supervised_loss
+from step.learners.optimiser import create_optimiser
+from step.learners.recompute import recomputed
+from step.learners.schedule import learning_rate
 from step.models import Network
 
 
@@ -24,32 +32,16 @@ class TrainingError(StepError):
     """Training cannot go on."""
 
 
-class SurrogateGradientConfig(LearnerConfig):
-    """Settings of :class:`SurrogateGradient`."""
-
-    epochs: int = Field(20, ge=1)
-    batch: int = Field(64, ge=2)
-    lr: float = Field(1e-3, gt=0)
-    min_lr: float = Field(1e-5, ge=0)
-    """Learning rate at the end of the cosine."""
-    warmup: float = Field(1.0, ge=0)
-    """Epochs over which the learning rate rises linearly from 0."""
-    weight_decay: float = Field(0.05, ge=0)
-    """Decoupled decay of weight matrices and kernels; biases, norms and neuron parameters do not decay."""
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    clip: float | None = Field(1.0, gt=0)
-    """Largest norm of the gradient."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of matrix products in training; ``auto`` is bfloat16 on a GPU and float32 on a CPU."""
-
-
 @learners.register("surrogate-gradient")
 class SurrogateGradient:
-    """Backpropagation through time with surrogate gradients: AdamW, cosine with warm-up, label smoothing.
+    """Backpropagation through time with surrogate gradients, and what is usual to train transformers with.
+
+    Everything random follows from the seed and the epoch, so that a resumed run ends in the same numbers.
 
     Parameters
     ----------
     network : Network
+    config : SurrogateGradientConfig
     seed : int
         Seed of everything random in training.
     device : torch.device, optional
@@ -58,8 +50,13 @@ class SurrogateGradient:
         Where the state is kept after every epoch; a file that is already there is gone on from.
     progress : callable, optional
         Called with a dict after every batch and every epoch.
-    **options
-        See :class:`SurrogateGradientConfig`.
+    teacher : Teacher, optional
+        What ``config.teacher`` names.
+
+    Raises
+    ------
+    OptionError
+        When the config names a teacher and none is given, or the other way round.
     """
 
     Config = SurrogateGradientConfig
@@ -73,15 +70,25 @@ class SurrogateGradient:
         device: torch.device | None = None,
         checkpoint_file: Path | None = None,
         progress: Progress | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
+        if (teacher is None) != (config.teacher is None):
+            raise OptionError("a teacher has to be named in the learner's options and given to it, or neither")
         self.config = config
         self.seed = seed
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Channels last: what convolutions are fastest with, on CPU and GPU.
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.file = checkpoint_file
         self.progress = progress or (lambda event: None)
         self.history: list[dict[str, float]] = []
+        self.optimiser = create_optimiser(self.network, config, config.lr)
+        self.average = None if config.ema is None else WeightAverage(self.network, config.ema)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if config.compile else self.network
 
     @property
     def batch(self) -> int:
@@ -94,37 +101,40 @@ class SurrogateGradient:
         Raises
         ------
         TrainingError
-            When the loss is no longer a finite number.
+            When the loss is no longer a finite number, or the network cannot be compiled.
         """
-        optimiser = self._optimiser()
+        train = self._augmented(train)
         best, best_accuracy = checkpoint.Tensors(), -1.0
         if self.file is not None and self.file.exists():
-            best, best_accuracy = self._resume(optimiser)
-        for epoch in range(len(self.history), self.config.epochs):
+            best, best_accuracy = self._resume()
+        epochs = self.config.all_epochs
+        for epoch in range(len(self.history), epochs):
             start = time.perf_counter()
-            loss = self._epoch(epoch, optimiser, train, scores)
-            accuracy = self._accuracy(validation, scores)
+            with recomputed(self.network) if self.config.checkpoint else nullcontext():
+                loss, rate = self._epoch(epoch, train, scores)
+            with self.average.applied(self.network) if self.average is not None else nullcontext():
+                accuracy = self._accuracy(validation, scores)
+                if accuracy > best_accuracy:
+                    best_accuracy = accuracy
+                    best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
             self.history.append(
                 {
                     "train_loss": loss,
                     "validation_accuracy": accuracy,
-                    "lr": optimiser.param_groups[0]["lr"],
+                    "lr": rate,
                     "seconds": time.perf_counter() - start,
                 }
             )
-            if accuracy > best_accuracy:
-                best_accuracy = accuracy
-                best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
             if self.file is not None:
-                self._save(optimiser, best, best_accuracy)
-            self.progress({"epoch": epoch + 1, "epochs": self.config.epochs, **self.history[-1]})
+                self._save(best, best_accuracy)
+            self.progress({"epoch": epoch + 1, "epochs": epochs, **self.history[-1]})
         self.network.load_state_dict(best)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the network's outputs [T, B, ...] for x [T, B, ...], in eval mode."""
         self.network.eval()
         with torch.no_grad():
-            return self.network(x.to(self.device))
+            return self.network(to_device(x, self.device))
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""
@@ -135,76 +145,135 @@ class SurrogateGradient:
         tensors, _ = checkpoint.read(path)
         self.network.load_state_dict(tensors)
 
-    def learning_rate(self, progress: float) -> float:
-        """Return the learning rate after ``progress`` epochs: linear warm-up, then half a cosine."""
+    def _augmented(self, train: Batches) -> Batches:
         c = self.config
-        warmup = min(c.warmup, c.epochs)
-        if progress < warmup:
-            return c.lr * progress / warmup
-        share = (progress - warmup) / max(c.epochs - warmup, 1e-9)
-        low = min(c.min_lr, c.lr)
-        return low + (c.lr - low) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+        if not (c.changes_images or c.mixes):
+            return train
+        if train.classes is None and c.mixes:
+            raise OptionError("mixup and CutMix need data with a number of classes")
+        return replace(train, augment=Augment(c, train.classes or 0))
 
-    def _optimiser(self) -> torch.optim.Optimizer:
-        inside_neurons = {p for m in self.network.modules() if isinstance(m, Neuron) for p in m.parameters()}
-        decayed: list[nn.Parameter] = []
-        free: list[nn.Parameter] = []
-        for parameter in self.network.parameters():
-            (free if parameter.dim() < 2 or parameter in inside_neurons else decayed).append(parameter)
-        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=self.config.lr)
-
-    def _epoch(self, epoch: int, optimiser: torch.optim.Optimizer, train: Batches, scores: Scores) -> float:
+    def _epoch(self, epoch: int, train: Batches, scores: Scores) -> tuple[float, float]:
+        """Train for an epoch; return the mean loss and the last learning rate."""
         # Seeded for each epoch, not once: a resumed run then draws what the uninterrupted one would have drawn.
         torch.manual_seed((self.seed << 20) + epoch)
+        teaching = Augment.generator(self.seed, epoch)  # the teacher's encoder draws beside the student's
         self.network.train()
-        bfloat16 = self.config.precision == "bfloat16" or (
-            self.config.precision == "auto" and self.device.type == "cuda"
-        )
-        parameters = list(self.network.parameters())
-        total, seen = torch.zeros((), device=self.device), 0
-        for number, (x, labels) in enumerate(train.epoch(epoch)):
-            rate = self.learning_rate(epoch + (number + 1) / len(train))
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            x, labels = x.to(self.device), labels.to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-                outputs = self.network(x)
-            loss = nn.functional.cross_entropy(
-                scores(outputs.float()), labels, label_smoothing=self.config.label_smoothing
-            )
+        total, seen, rate = torch.zeros((), device=self.device), 0, 0.0
+        for number, (images, labels, generator) in enumerate(train.images(epoch)):
+            rate = learning_rate(self.config, epoch + (number + 1) / len(train))
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * group["scale"]
+            x = to_device(train.encode(images, generator), self.device)
+            taught = None
+            if self.teacher is not None:
+                taught = to_device(self.teacher.encode(images, teaching), self.device)
+            loss = self._gradient(x, labels.to(self.device), taught, scores)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss.item()} in epoch {epoch + 1}, batch {number + 1}, at learning rate "
                     f"{rate:.2g}: lower learner.lr, lengthen learner.warmup, or set learner.clip"
                 )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            if self.config.clip is not None:
-                nn.utils.clip_grad_norm_(parameters, self.config.clip)
-            optimiser.step()
-            total += loss.detach() * len(labels)
+            self._step()
+            total += loss * len(labels)
             seen += len(labels)
-            self.progress({"epoch": epoch, "epochs": self.config.epochs, "share": (number + 1) / len(train)})
-        return float(total / seen)
+            share = (number + 1) / len(train)
+            self.progress({"epoch": epoch, "epochs": self.config.all_epochs, "share": share})
+        return float(total / seen), rate
+
+    def _gradient(self, x: Tensor, labels: Tensor, taught: Tensor | None, scores: Scores) -> Tensor:
+        """Set the gradient of the loss of a batch, part by part, and return the loss."""
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for rows in parts(len(labels), self.config.accumulate):
+            share = (rows.stop - rows.start) / len(labels)
+            try:
+                loss = share * self._loss(x[:, rows], labels[rows], None if taught is None else taught[:, rows], scores)
+                total += loss.detach()
+                if not torch.isfinite(total):
+                    break
+                self.scaler.scale(loss).backward()
+            except Exception as error:
+                if self.config.compile and _of_compiler(error):
+                    raise TrainingError(
+                        f"torch.compile failed ({_first_line(error)}): install a C++ compiler, or leave out "
+                        "learner.compile"
+                    ) from None
+                raise
+        return total
+
+    def _loss(self, x: Tensor, labels: Tensor, taught: Tensor | None, scores: Scores) -> Tensor:
+        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+            outputs = self._forward(x)
+            if taught is not None and self.teacher is not None:
+                with torch.no_grad():
+                    taught = self.teacher.network(taught).float()
+        outputs = outputs.float()
+        loss = supervised_loss(outputs, labels, scores, self.config)
+        return loss if taught is None else taught_loss(loss, outputs, taught, scores, self.config)
+
+    def _step(self) -> None:
+        self.scaler.unscale_(self.optimiser)
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.network)
+
+    @property
+    def _half(self) -> torch.dtype | None:
+        """Type of matrix products in training, when it is not float32."""
+        if self.config.precision == "auto":
+            return torch.bfloat16 if self.device.type == "cuda" else None
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
 
     def _accuracy(self, batches: Batches, scores: Scores) -> float:
         right = sum(int((scores(self.predict(x)).argmax(-1).cpu() == labels).sum()) for x, labels in batches.epoch())
         return right / batches.samples
 
-    def _save(self, optimiser: torch.optim.Optimizer, best: checkpoint.Tensors, best_accuracy: float) -> None:
+    def _save(self, best: checkpoint.Tensors, best_accuracy: float) -> None:
         assert self.file is not None
         tensors = {
             **checkpoint.with_prefix("network", self.network.state_dict()),
             **checkpoint.with_prefix("best", best),
-            **checkpoint.with_prefix("optimiser", checkpoint.optimiser_tensors(self.network, optimiser)),
+            **checkpoint.with_prefix("optimiser", checkpoint.optimiser_tensors(self.network, self.optimiser)),
+            **checkpoint.with_prefix("average", self.average.tensors if self.average is not None else {}),
         }
-        checkpoint.write(self.file, tensors, {"history": self.history, "best_accuracy": best_accuracy})
+        facts: dict[str, Any] = {"history": self.history, "best_accuracy": best_accuracy}
+        checkpoint.write(self.file, tensors, {**facts, "scaler": self.scaler.state_dict()})
 
-    def _resume(self, optimiser: torch.optim.Optimizer) -> tuple[checkpoint.Tensors, float]:
+    def _resume(self) -> tuple[checkpoint.Tensors, float]:
         assert self.file is not None
         tensors, facts = checkpoint.read(self.file)
         self.network.load_state_dict(checkpoint.without_prefix("network", tensors))
-        checkpoint.restore_optimiser(self.network, optimiser, checkpoint.without_prefix("optimiser", tensors))
+        checkpoint.restore_optimiser(self.network, self.optimiser, checkpoint.without_prefix("optimiser", tensors))
+        if self.average is not None:
+            for name, value in checkpoint.without_prefix("average", tensors).items():
+                self.average.tensors[name].copy_(value)
+        if facts["scaler"]:
+            self.scaler.load_state_dict(facts["scaler"])
         self.history = facts["history"]
         return checkpoint.without_prefix("best", tensors), facts["best_accuracy"]
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """Move x [T, B, ...]; where all time steps are one memory they stay so, and only that moves."""
+    if x.device.type != device.type and len(x) > 1 and x.stride(0) == 0:
+        return x[0].to(device).unsqueeze(0).expand_as(x)
+    return x.to(device)
+
+
+def parts(samples: int, count: int) -> Iterator[slice]:
+    """Split a batch into so many parts of about the same size, or fewer, so that each has two samples or more."""
+    count = max(1, min(count, samples // 2))
+    for number in range(count):
+        yield slice(samples * number // count, samples * (number + 1) // count)
+
+
+def _of_compiler(error: Exception) -> bool:
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -7,13 +7,27 @@
 from step.models.base import Network, NetworkConfig, NetworkState, create, models
 from step.models.cnn import CNN
 from step.models.mlp import MLP
+from step.models.transformer.espikeformer import ESpikeFormer
+from step.models.transformer.maxformer import MaxFormer
+from step.models.transformer.metaspikeformer import MetaSpikeFormer
+from step.models.transformer.msvit import MSViT
+from step.models.transformer.qkformer import QKFormer
+from step.models.transformer.sdt import SDT
+from step.models.transformer.semm import SEMM
+from step.models.transformer.sglformer import SGLFormer
 from step.models.transformer.spikformer import Spikformer
+from step.models.transformer.spikingformer import Spikingformer
+from step.models.transformer.spikingresformer import SpikingResformer
+from step.models.transformer.statten import STAtten
+from step.models.transformer.swformer import SWFormer
+from step.models.transformer.vit import VisionTransformer
 
 register = models.register
 names = models.names
 describe = models.describe
 
 __all__ = [
-    "CNN", "MLP", "Network", "NetworkConfig", "NetworkState", "Spikformer", "create", "describe", "models", "names",
-    "register",
+    "CNN", "MLP", "SDT", "SEMM", "ESpikeFormer", "MSViT", "MaxFormer", "MetaSpikeFormer", "Network", "NetworkConfig",
+    "NetworkState", "QKFormer", "SGLFormer", "STAtten", "SWFormer", "Spikformer", "SpikingResformer",
+    "Spikingformer", "VisionTransformer", "create", "describe", "models", "names", "register",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor, nn
 
 from neurons import Neuron, NeuronFactory, State, factory, neurons_in
+from neurons.base import neurons
 from neurons.errors import OptionError, ShapeError, suggest
 from neurons.registry import Registry
 from step.models.paper import Paper
@@ -56,15 +57,43 @@ class Network(nn.Module):
     config : NetworkConfig
     neuron : NeuronFactory
         Makes the neuron of every layer.
+
+    Class attributes
+    ----------------
+    conventional : bool
+        True for networks without time, which take conventional neurons only.
     """
 
     Config: ClassVar[type[NetworkConfig]]
     paper: ClassVar[Paper | None] = None
+    conventional: ClassVar[bool] = False
 
     def __init__(self, config: NetworkConfig, neuron: NeuronFactory) -> None:
         super().__init__()
+        self.check_neuron(neuron.name)
         self.config = config
         self.neuron = neuron
+
+    @classmethod
+    def check_neuron(cls, name: str) -> None:
+        """Refuse a neuron that cannot be that of this network.
+
+        Raises
+        ------
+        OptionError
+            For a spiking neuron in a conventional network.
+        """
+        if cls.conventional and not getattr(neurons.get(name), "conventional", False):
+            kind = getattr(cls, "registered_name", cls.__name__)
+            raise OptionError(
+                f"{kind} is a conventional network: it computes with real numbers and has no time, so {name!r} cannot "
+                "be its neuron; take gelu, relu or quantised_relu"
+            )
+
+    @property
+    def streams(self) -> bool:
+        """Whether ``run`` goes on from a state; not where a part looks at several time steps at once."""
+        return all(getattr(module, "streams", True) for module in self.modules() if module is not self)
 
     def run(self, x: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
         """Run over the time steps of ``x`` from ``state`` (rest when left out); return outputs and new state.
@@ -73,6 +102,8 @@ class Network(nn.Module):
         """
         before: NetworkState = state or {}
         after: NetworkState = {}
+        if before and not self.streams:
+            raise ShapeError(f"{type(self).__name__} mixes time steps and cannot go on from a state; run all at once")
         streaming = _shallow_copy(self)
         found = dict(neurons_in(streaming))
         paths = set(found)
@@ -92,6 +123,15 @@ class Network(nn.Module):
         if reference is not None:
             twin.to(device=reference.device, dtype=reference.dtype)
         return twin.train(self.training)
+
+    def folded(self) -> Self:
+        """Return a copy for inference in which every norm is folded into the layer before it.
+
+        Exact up to rounding. The copy is in eval mode and shares nothing with this network.
+        """
+        from step.models.fold import fold
+
+        return fold(self)
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that are worth recomputing on the way back instead of keeping, first to last.

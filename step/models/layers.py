@@ -6,7 +6,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neurons import Neuron
+from neurons.plain import is_plain
+from neurons.products import spike_conv2d, spike_linear
 from step.models.base import fold_time
+
+
+class Linear(nn.Linear):
+    """Linear layer that adds up spikes event by event where that is faster; see :mod:`neurons.products`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if is_plain() else spike_linear(x, self.weight, self.bias)
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution that adds up spikes event by event where that is faster; see :mod:`neurons.products`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        usual = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == "zeros"
+        if is_plain() or not usual or isinstance(self.padding, str):
+            return super().forward(x)
+        return spike_conv2d(x, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
 
 
 class ConvNorm(nn.Module):
@@ -16,8 +35,9 @@ class ConvNorm(nn.Module):
     ----------
     inputs, outputs : int
         Channels.
-    kernel, stride : int
-        The padding is ``kernel // 2``.
+    kernel, stride : int or (int, int)
+    padding : int, optional
+        ``kernel // 2`` when left out.
     groups : int
         Groups of channels that do not hear each other; ``inputs`` for a depth-wise convolution.
     norm : bool
@@ -30,15 +50,18 @@ class ConvNorm(nn.Module):
         self,
         inputs: int,
         outputs: int,
-        kernel: int = 3,
-        stride: int = 1,
+        kernel: int | tuple[int, int] = 3,
+        stride: int | tuple[int, int] = 1,
         *,
+        padding: int | None = None,
         groups: int = 1,
         norm: bool = True,
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+        half = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
+        around = half if padding is None else padding
+        self.conv = Conv2d(inputs, outputs, kernel, stride, padding=around, groups=groups, bias=bias)
         self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,7 +81,7 @@ class LinearNorm(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, norm: bool = True, bias: bool = True) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.linear = Linear(inputs, outputs, bias=bias)
         self.norm = nn.BatchNorm1d(outputs) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

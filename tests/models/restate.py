@@ -54,12 +54,14 @@ class Plain:
     def conv(self, name, y, stride=1, groups=1):
         """ConvNorm on a map [C, H, W]."""
         weight = self[f"{name}.conv.weight"]
-        y = F.conv2d(y[None], weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)[0]
+        padding = (weight.shape[-2] // 2, weight.shape[-1] // 2)
+        y = F.conv2d(y[None], weight, stride=stride, padding=padding, groups=groups)[0]
         return self.norm(f"{name}.norm", y, 0)
 
     def linear(self, name, y):
         """LinearNorm on tokens [N, C]."""
-        return self.norm(f"{name}.norm", y @ self[f"{name}.linear.weight"].T + self[f"{name}.linear.bias"], 1)
+        bias = self.weights.get(f"{name}.linear.bias", 0)
+        return self.norm(f"{name}.norm", y @ self[f"{name}.linear.weight"].T + bias, 1)
 
     @staticmethod
     def pool(y):

@@ -141,6 +141,28 @@ def test_quantised_relu_has_two_to_the_bits_levels():
     assert len(values) == 8
 
 
+def test_quantised_keeps_the_sign():
+    """Codes from -2^(bits-1) to 2^(bits-1) - 1; 2 E|x| / sqrt(high) is the first step size, as in LSQ."""
+    neuron = neurons.Quantised(bits=3, magnitude=0.6)
+    assert neuron.step_size.item() == pytest.approx(2 * 0.6 / math.sqrt(3))
+    with torch.no_grad():
+        neuron.step_size.fill_(0.5)
+    x = torch.tensor([[-9.0, -0.3, 0.1, 0.9, 9.0]])
+    assert neuron(x[None])[0, 0].tolist() == [-2.0, -0.5, 0.0, 1.0, 1.5]
+    assert len(neuron(torch.linspace(-50, 50, 999).view(1, 1, -1)).unique()) == 8
+
+
+def test_quantised_gradients_are_those_of_lsq():
+    x = torch.tensor([-5.0, -0.3, 0.9, 5.0], dtype=torch.float64).view(1, 1, 4).requires_grad_()
+    neuron = neurons.Quantised(bits=3).double()
+    with torch.no_grad():
+        neuron.step_size.fill_(0.5)
+    neuron(x).sum().backward()
+    assert x.grad.flatten().tolist() == [0, 1, 1, 0]
+    expected = (-4 + (-1 + 0.6) + (2 - 1.8) + 3) / math.sqrt(4 * 3)
+    assert neuron.step_size.grad.item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_the_order_in_memory_does_not_matter(name):
     neuron = fitted(name, 4, 5)
@@ -181,6 +203,8 @@ def test_update_cost_is_read_off_the_step():
         ("lif", {"reset": "weak"}, "'hard', 'soft' or 'none'"),
         ("lif", {"surrogate": {"alpha": 2.0}}, "a mapping with a name"),
         ("quantised_relu", {"bits": 0}, "bits"),
+        ("quantised_relu", {"magnitude": 0.0}, "magnitude of quantised_relu must be positive"),
+        ("quantised", {"bits": 1}, "one of them the sign"),
     ],
 )
 def test_wrong_options_are_refused(name, options, words):

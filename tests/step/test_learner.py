@@ -47,6 +47,29 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(tmp_path):
     assert [e["seconds"] for e in resumed.history[:2]] != [e["seconds"] for e in whole.history[:2]]
 
 
+EVERYTHING = {
+    "crop_padding": 1, "flip": 0.5, "auto_augment": "randaugment", "randaugment_std": 0.5, "erase": 0.3,
+    "mixup": 0.5, "cutmix": 1.0, "mixup_off_epoch": 2, "ema": 0.9, "layer_decay": 0.7, "loss": "tet",
+    "accumulate": 2, "checkpoint": True, "precision": "float16", "cooldown": 1, "warmup_lr": 1e-4, "optimiser": "lamb",
+}  # fmt: skip
+
+
+def test_a_resumed_run_is_exact_with_every_option_on(tmp_path):
+    whole, outcome = train(tmp_path, name="whole", **EVERYTHING)
+    assert len(whole.history) == 4
+    for cut in (1, 3):
+        with pytest.raises(Stop):
+            train(tmp_path, name=f"cut{cut}", stop_after=cut, **EVERYTHING)
+        resumed, again = train(tmp_path, name=f"cut{cut}", **EVERYTHING)
+        assert again.metrics == outcome.metrics
+        for ours, theirs in (
+            (resumed.network.state_dict(), whole.network.state_dict()),
+            (resumed.average.tensors, whole.average.tensors),
+        ):
+            assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+        assert resumed.scaler.state_dict() == whole.scaler.state_dict()
+
+
 def test_the_best_validation_epoch_is_kept(tmp_path):
     learner, _ = train(tmp_path, epochs=4, lr=1e-2)
     accuracies = [epoch["validation_accuracy"] for epoch in learner.history]
@@ -74,29 +97,13 @@ def test_a_broken_checkpoint_is_named(tmp_path):
         train(tmp_path)
 
 
-def test_learning_rate_warms_up_and_follows_a_cosine():
-    learner = SurrogateGradient(
-        models.create("spikformer", **TINY), SurrogateGradient.Config(epochs=10, warmup=2, lr=1.0, min_lr=0.1)
-    )
-    assert learner.learning_rate(1) == 0.5
-    assert learner.learning_rate(2) == 1.0
-    assert learner.learning_rate(6) == pytest.approx(0.55)
-    assert learner.learning_rate(10) == pytest.approx(0.1)
-
-
-def test_norms_biases_and_neurons_do_not_decay():
-    network = models.create("spikformer", neuron="plif", **TINY)
-    learner = SurrogateGradient(network, SurrogateGradient.Config(weight_decay=0.1))
-    decayed, free = learner._optimiser().param_groups
-    assert decayed["weight_decay"] == 0.1
-    assert free["weight_decay"] == 0.0
-    assert all(p.dim() >= 2 for p in decayed["params"])
-    assert len(decayed["params"]) + len(free["params"]) == len(list(network.parameters()))
-
-
-def test_bfloat16_training_works(tmp_path):
-    learner, _ = train(tmp_path, epochs=2, precision="bfloat16")
-    assert all(torch.isfinite(p).all() for p in learner.network.parameters())
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_training_stays_near_float32(tmp_path, precision):
+    exact, _ = train(tmp_path, name="float32", epochs=2, neuron="relu", precision="float32")
+    learner, _ = train(tmp_path, epochs=2, neuron="relu", precision=precision)
+    loss, expected = learner.history[-1]["train_loss"], exact.history[-1]["train_loss"]
+    assert loss == pytest.approx(expected, rel=0.02)
+    assert loss != expected  # the products were not those of float32
 
 
 def test_weights_are_saved_and_loaded(tmp_path):

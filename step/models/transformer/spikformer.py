@@ -27,6 +27,8 @@ class SpikformerConfig(TransformerConfig):
         "imagenet-8-512": {"depth": 8, "dim": 512, "heads": 8, "image_size": 224, "classes": 1000},
         "imagenet-8-768": {"depth": 8, "dim": 768, "heads": 8, "image_size": 224, "classes": 1000},
         "dvs-2-256": {"depth": 2, "dim": 256, "heads": 16, "image_size": 64, "channels": 2},
+        "smnist": {"depth": 2, "image_size": 28, "channels": 1, "embedding": {"name": "sequence"}},
+        "scifar-10": {"depth": 2, "embedding": {"name": "sequence"}},
     }
 
     attention: AttentionPart = {"name": "ssa"}
@@ -51,6 +53,9 @@ class Spikformer(Transformer):
             Published("imagenet-8-768", "ImageNet", 74.81, 4, 66.34),
             Published("dvs-2-256", "CIFAR10-DVS", 78.9, 10),
             Published("dvs-2-256", "CIFAR10-DVS", 80.9, 16),
+            Published("smnist", "sMNIST", 98.84, source="STEP, arXiv:2505.11151"),
+            Published("smnist", "psMNIST", 97.97, source="STEP, arXiv:2505.11151"),
+            Published("scifar-10", "sCIFAR-10", 84.26, source="STEP, arXiv:2505.11151"),
         ),
     )  # fmt: skip
 

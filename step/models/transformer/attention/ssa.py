@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from neurons import NeuronFactory
 from step.models.layers import LinearNorm, Spiking
 from step.models.transformer.attention.base import Attention, Grid, attentions
+from step.models.transformer.attention.frozen import Random, freeze
 from step.models.transformer.residual import Residual
 
 Order = Literal["auto", "scores", "context"]
@@ -22,11 +23,14 @@ def attention_product(q: Tensor, k: Tensor, v: Tensor, order: Order = "auto") ->
 
     Parameters
     ----------
-    q, k, v : Tensor, shape [..., N, d]
+    q, k, v : Tensor, shapes [..., M, d], [..., N, d], [..., N, e]
+        In most attentions M = N and e = d.
     order : {"auto", "scores", "context"}
     """
     if order == "auto":
-        order = "scores" if q.shape[-2] <= q.shape[-1] else "context"
+        asked, heard, width, values = q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1]
+        cheaper = asked * heard * (width + values) <= (asked + heard) * width * values
+        order = "scores" if cheaper else "context"
     if order == "scores":
         return (q @ k.transpose(-2, -1)) @ v
     return q @ (k.transpose(-2, -1) @ v)
@@ -47,6 +51,11 @@ class SpikingSelfAttention(Attention):
         Order of the product, see :func:`attention_product`.
     residual : {"spike", "membrane"}
         With a membrane residual a neuron stands before the projections and none after the last.
+    bias : bool
+        Whether queries, keys and values have a bias, as in Spikformer. The norm behind makes it idle, and later models
+        leave it out.
+    random : bool or "norms"
+        Whether queries and keys keep their initial weights, see :data:`~.frozen.Random`.
     """
 
     def __init__(
@@ -59,16 +68,19 @@ class SpikingSelfAttention(Attention):
         residual: Residual = "spike",
         scale: float = 0.125,
         order: Order = "auto",
+        bias: bool = True,
+        random: Random = False,
     ) -> None:
         super().__init__(dim, heads, grid)
         self.scale, self.order = scale, order
         self.before = neuron(features=dim) if residual == "membrane" else nn.Identity()
-        self.query = Spiking(LinearNorm(dim, dim), neuron(features=dim))
-        self.key = Spiking(LinearNorm(dim, dim), neuron(features=dim))
-        self.value = Spiking(LinearNorm(dim, dim), neuron(features=dim))
+        self.query = Spiking(LinearNorm(dim, dim, bias=bias), neuron(features=dim))
+        self.key = Spiking(LinearNorm(dim, dim, bias=bias), neuron(features=dim))
+        self.value = Spiking(LinearNorm(dim, dim, bias=bias), neuron(features=dim))
         self.neuron = neuron(features=dim, threshold_scale=0.5)
         last = LinearNorm(dim, dim)
         self.project = Spiking(last, neuron(features=dim)) if residual == "spike" else last
+        freeze(random, self.query.layer, self.key.layer)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.operands(self.before(x))
