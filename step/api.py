@@ -54,7 +54,7 @@ def plan(suite: Suite, place: Place, workers: int = 1) -> Plan:
     finished = [spec.id for spec in suite.specs if statuses.get(spec.id) == "finished"]
     todo = [Job(spec, suite.name) for spec in suite.specs if spec.id not in finished]
     for job in todo:
-        check(job.spec, place.data)
+        check(job.spec, place.data, place)
     Store(place.store)
     return Plan(suite, place, todo, finished)
 

@@ -153,9 +153,7 @@ def _unique(specs: Mapping[str, Spec], labels: Mapping[str, str], file: SuiteFil
     for run, spec in specs.items():
         network = spec.model_copy(update={"seed": 0}).id
         if networks.setdefault(labels[run], network) != network:
-            file.fail(
-                ("grid",), f"two networks are called {labels[run]!r}; give one of their entries a label"
-            )
+            file.fail(("grid",), f"two networks are called {labels[run]!r}; give one of their entries a label")
 
 
 def _baselines(

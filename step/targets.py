@@ -217,7 +217,14 @@ def _suite(name: str, changes: dict[str, Any], twins: Twins, place: Place) -> Ta
     return Target(results.title, networks, notes, results)
 
 
-def _run(prefix: str, twins: Twins, place: Place) -> Target:
+def find_run(prefix: str, place: Place) -> tuple[Store, str]:
+    """Return the store and the full id of the finished run whose id begins like this.
+
+    Raises
+    ------
+    StepError
+        When no run begins like this, or more than one, or the run did not finish.
+    """
     if not exists(place.store):
         raise DataError(f"{place.store} does not exist, so there is no run {prefix!r}; name it with --folder")
     store = Store(place.store)
@@ -227,9 +234,14 @@ def _run(prefix: str, twins: Twins, place: Place) -> Target:
         raise UnknownNameError(f"{len(found) or 'no'} runs in {place.store} have an id that begins with {prefix!r}")
     if statuses[found[0]] != "finished":
         raise DataError(f"run {found[0]} is {statuses[found[0]]}, so it has no record")
-    row = store.runs(found).iloc[0]
+    return store, found[0]
+
+
+def _run(prefix: str, twins: Twins, place: Place) -> Target:
+    store, run = find_run(prefix, place)
+    row = store.runs([run]).iloc[0]
     about = f"{row['spec']['model']['name']}, {row['spec']['neuron']['name']}, seed {row['seed']}"
-    return _of_record(record_of(store, found[0]), f"run {found[0]} of {row['suite']}: {about}", twins)
+    return _of_record(record_of(store, run), f"run {run} of {row['suite']}: {about}", twins)
 
 
 def _registered(name: str, changes: dict[str, Any], twins: Twins, given: Input) -> Target:

@@ -63,6 +63,38 @@ def spike_driven_transformer(ours: Any) -> nn.Module:
     return _with_head(theirs, ours)
 
 
+def maxformer(ours: Any) -> nn.Module:
+    """Return SpikingJelly's Max-Former with the weights of ours, in the form for small images and with 8 heads."""
+    from spikingjelly.activation_based.model.maxformer import MaxFormer
+
+    c = ours.config
+    theirs: Any = MaxFormer(
+        in_channels=c.channels, num_classes=c.classes, embed_dims=c.dim, depths=c.depths, mlp_ratio=c.mlp_ratio,
+        cifar=True,
+    )  # fmt: skip
+    for number, stage in enumerate(ours.stages, start=1):
+        embedding, blocks = getattr(theirs, f"patch_embed{number}"), getattr(theirs, f"stage{number}")
+        if number == 1:
+            targets = [(embedding.conv, embedding.bn), tuple(embedding.branch[1:]), tuple(embedding.shortcut[1:])]
+        else:
+            targets = [
+                (embedding.conv1, embedding.bn1), (embedding.conv2, embedding.bn2), tuple(embedding.shortcut[:2]),
+            ]  # fmt: skip
+        for layer, target in zip(_layers(stage.embedding), targets, strict=True):
+            _copy([layer], *target)
+        for block, their in zip(stage.blocks, blocks, strict=True):
+            if number == 2:
+                _copy([_layer(block.attention)], their.dwconv, their.bn)
+            elif number == 3:
+                a = block.attention
+                _copy([_layer(part) for part in (a.query, a.key, a.value)], *their.attn.qkv)
+                _copy([_layer(a.project)], *their.attn.proj)
+            perceptron = their if number == 1 else their.mlp
+            for index, layer in enumerate(_layers(block.mlp), start=1):
+                _copy([layer], getattr(perceptron, f"fc{index}"), getattr(perceptron, f"bn{index}"))
+    return _with_head(theirs, ours)
+
+
 def _layers(module: nn.Module) -> list[Any]:
     """Return the layers with a norm inside a module, in order."""
     return [part for part in module.modules() if hasattr(part, "norm") and (hasattr(part, "conv") or _linear(part))]

@@ -106,7 +106,7 @@ void step_gradient(const int64_t *a) {
       }
       step_walk(&s, &t, i / t.kinds, i % t.kinds, at, list, value);
     }
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
     for (int64_t item = 0; item < panels * groups * splits; ++item) {
       const int64_t p = item / splits / groups, g = item / splits % groups, part = item % splits;
       const int64_t c0 = s.C * g / groups, n = s.C * (g + 1) / groups - c0, width = step_min(WIDE, s.N - p * WIDE);

@@ -83,7 +83,7 @@ void step_product(const int64_t *a) {
   {
     job *jobs = (job *)(scratch + omp_get_thread_num() * room);
     float *sums = (float *)(scratch + omp_get_thread_num() * room + (blocks * chunk * sizeof(job) + 63) / 64 * 64);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
     for (int64_t item = 0; item < chunks * groups; ++item) {
       const int64_t lo = item / groups * chunk, n = step_min(chunk, outputs - lo), g = item % groups;
       for (int64_t k = 0; k < blocks; ++k) {

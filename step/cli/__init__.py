@@ -1,6 +1,6 @@
 """The command line. Heavy imports stand inside the commands, so that ``step --help`` is quick."""
 
-from step.cli import suites, energy, look, neurons, new_energy, check_energy, speed, exchange  # noqa: F401, I001  (they add their commands, in the order of --help)
+from step.cli import suites, inspect, energy, look, neurons, new_energy, check_energy, speed, exchange  # noqa: F401, I001  (they add their commands, in the order of --help)
 from step.cli.base import app
 
 

@@ -27,6 +27,7 @@ from step.cli.base import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from step.effects import Effects
     from step.results import Results
 
 
@@ -83,6 +84,8 @@ def run(
 
 
 def _show(results: Results, export: Path | None = None) -> None:
+    from step.effects import effects_of
+    from step.report.published import print_published
     from step.report.summary import notes, summary
 
     with console.status("reading results"):
@@ -90,6 +93,24 @@ def _show(results: Results, export: Path | None = None) -> None:
     _table(table, results.title, export)
     for note in notes(results):
         console.print(f"[dim]{escape(note)}[/]")
+    _effects(effects_of(results.suite, results.runs), only_judged=True)
+    print_published(results.suite.published, console)
+
+
+def _effects(found: list[Effects], only_judged: bool = False) -> None:
+    """Print effects, each with what its words mean; tables of those that no seeds can judge may be left out."""
+    from step.report import effects as shown
+
+    for effects in found:
+        console.print()
+        title = f"Effect of {effects.factor} on {effects.metric.name}: {shown.difference(effects)}"
+        if shown.judged(effects) or not only_judged:
+            _table(shown.table(effects), title, None)
+        if len(effects.pooled):
+            _table(shown.pooled(effects), f"Effect of {effects.factor} over all {shown.held(effects)}", None)
+        over = shown.pooled_sentences(effects) if len(effects.pooled) else []
+        for line in (*shown.sentences(effects), *over):
+            console.print(f"[dim]{escape(line)}[/]")
 
 
 def _table(frame: pd.DataFrame, title: str, export: Path | None) -> None:
@@ -118,6 +139,39 @@ def show(
         _table(results.runs, results.title, export)
     else:
         _show(results, export)
+
+
+@app.command()
+@guarded
+def effects(
+    suite: Name,
+    metric: Annotated[
+        str,
+        typer.Option(help="accuracy, energy (under every model), spikes, or any column of 'step show SUITE --runs'."),
+    ] = "accuracy",
+    factor: Annotated[
+        list[str] | None, typer.Option("--factor", help="Field of the grid. Repeatable. [default: all compared ones]")
+    ] = None,
+    export: Export = None,
+    folder: Folder = None,
+    store: StoreUrl = None,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Say which choices of a suite change more than another seed does: paired tests, effect sizes, power."""
+    from neurons.errors import OptionError
+    from step.effects import as_frame, effects_of, metrics_of
+    from step.report.tables import export as write
+
+    results = _results(suite, folder, store, overrides, plugins)
+    with console.status("reading results"):
+        metrics = metrics_of(results.runs, metric)
+        found = [each for one in metrics for each in effects_of(results.suite, results.runs, one, factor or None)]
+    if not found:
+        raise OptionError(f"{results.suite.name} has no field with several levels besides the seed")
+    _effects(found)
+    if export is not None:
+        console.print(f"written to {write(as_frame(found), export)}", soft_wrap=True)
 
 
 @app.command()

@@ -67,6 +67,13 @@ figcaption b{color:var(--ink)}
 .sample.plain{grid-template-columns:190px minmax(0,1fr)}
 .sample img{width:100%;max-width:190px;image-rendering:pixelated;display:block;border:1px solid var(--rule)}
 @media screen and (max-width:820px){.sample,.sample.plain{grid-template-columns:minmax(0,1fr)}}
+.tiles{display:flex;flex-wrap:wrap;gap:.7rem .9rem;margin:.5rem 0 1rem}
+.tiles>div{width:108px;font:.7rem/1.3 Inter,"Helvetica Neue",Arial,sans-serif;color:var(--soft);overflow-wrap:anywhere}
+.tiles svg{width:100%;display:block;margin-bottom:.25rem;border:1px solid var(--rule);background:var(--empty)}
+.tiles image{image-rendering:pixelated}
+.grey{filter:grayscale(1)}
+.kept{position:absolute;width:0;height:0}
+h4{font:600 .76rem/1.35 Inter,"Helvetica Neue",Arial,sans-serif;color:var(--soft);margin:.9rem 0 .2rem}
 .facts{font:.8rem/1.5 Inter,"Helvetica Neue",Arial,sans-serif;color:var(--soft);margin:.6rem 0 0;
   max-width:62em}
 .key{display:flex;flex-wrap:wrap;gap:.3rem 1.4rem;list-style:none;margin:0 0 1rem;padding:0;font-size:.82rem}

@@ -9,6 +9,8 @@ import pandas as pd
 import energy
 from energy import Record
 from energy.thresholds import thresholds
+from step.effects import effects_of
+from step.inspection import INSPECTION, Inspection, load_inspection
 from step.learners import checkpoint
 from step.report.data import Judged, ReportData, Trace
 from step.report.summary import by_network, counted, facts
@@ -29,6 +31,9 @@ def collect(results: Results) -> ReportData:
         curves=results.curves.query("name != 'seconds'"),
         traces=_traces(results),
         verdicts=_verdicts(results),
+        effects=effects_of(results.suite, results.runs),
+        published=results.suite.published,
+        inspections=_inspections(results),
     )
 
 
@@ -68,6 +73,12 @@ def energy_notes(results: Results) -> pd.DataFrame:
         note["ignores"] = ", ".join(told["ignores"])
         note["warnings"].update(dict.fromkeys(told["warnings"]))
     return pd.DataFrame([{**note, "warnings": "; ".join(note["warnings"])} for note in notes.values()])
+
+
+def _inspections(results: Results) -> dict[str, Inspection]:
+    """Return what the layers of each network do, of its run with the lowest seed, where that kept it."""
+    paths = {network: results.place.run_folder(run) / INSPECTION for network, run in results.first.items()}
+    return {network: load_inspection(paths[network]) for network in results.networks if paths[network].exists()}
 
 
 def _traces(results: Results) -> list[Trace]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from energy import Verdict
+    from step.effects import Effects
+    from step.inspection import Inspection
+    from step.published import Published
 
 KINDS = ("spiking", "twin")
 
@@ -123,6 +126,12 @@ class ReportData:
         Samples to show as image, raster and potential.
     verdicts : list of Judged
         One for each spiking network; the first is shown in full.
+    effects : list of step.effects.Effects
+        What the factors of the suite change in the accuracy; without any there is no such section.
+    published : list of step.published.Published
+        Tables of others, shown in a section of their own; without any there is none.
+    inspections : dict of str to step.inspection.Inspection
+        What the layers of a network do, by network; without any there are no such sections.
     """
 
     title: str
@@ -134,6 +143,9 @@ class ReportData:
     curves: pd.DataFrame
     traces: list[Trace] = field(default_factory=list)
     verdicts: list[Judged] = field(default_factory=list)
+    effects: list[Effects] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
+    inspections: dict[str, Inspection] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse frames that lack a column or speak of networks without a run.
@@ -160,8 +172,11 @@ class ReportData:
             self._check_networks(name, frame["network"].unique() if len(frame) else (), known)
         self._check_networks("traces", [trace.network for trace in self.traces], known)
         self._check_networks("a verdict", [judged.verdict.network for judged in self.verdicts], known)
+        self._check_networks("an inspection", self.inspections, known)
         for trace in self.traces:
             trace.check()
+        for inspection in self.inspections.values():
+            inspection.check()
 
     @staticmethod
     def _check_networks(frame: str, networks: object, known: set[str]) -> None:

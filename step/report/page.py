@@ -13,6 +13,7 @@ from step.report.data import Judged, ReportData
 from step.report.energy_sections import verdict_sections
 from step.report.files import write_atomically
 from step.report.html import Markup, element, join
+from step.report.inspection import run_sections
 from step.report.pieces import Plates, Section, description
 from step.report.sections import Sheet, sections
 from step.report.style import looks_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from energy import Verdict
     from energy.measured import Measured
+    from step.inspection import Inspection
 
 # The page may run and style itself and show the images it carries; whatever else it asked for would be refused.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -78,6 +80,26 @@ def build_verdict_page(
     parts = verdict_sections(plates, judged, looks_of([verdict.network], verdict.twins), measured)
     parts.append(Section("setting", "Setting", description(facts)))
     return _page("Energy", title, parts, plates.figures)
+
+
+def build_inspection_page(found: Inspection, title: str, facts: Mapping[str, str]) -> str:
+    """Return a page on what the layers of one network do: rates, dead and saturated neurons, attention maps.
+
+    Parameters
+    ----------
+    found : step.inspection.Inspection
+    title : str
+    facts : mapping of str to str
+        What a reader must know of the run, by name, in the order in which it is shown.
+
+    Raises
+    ------
+    ShapeError
+        When the arrays of the inspection do not fit together.
+    """
+    found.check()
+    plates = Plates()
+    return _page("Inspection", title, run_sections(plates, found, facts), plates.figures)
 
 
 def _page(kicker: str, title: str, parts: Sequence[Section], figures: Mapping[str, Any]) -> str:
@@ -148,6 +170,17 @@ def write_verdict_page(
     """
     page = build_verdict_page(verdict, title, facts, steps=steps, thresholds=thresholds, measured=measured)
     return _write(page, path)
+
+
+def write_inspection_page(found: Inspection, title: str, facts: Mapping[str, str], path: Path) -> Path:
+    """Write the page of :func:`build_inspection_page` so that it appears whole or not at all; return its path.
+
+    Raises
+    ------
+    OptionError
+        When the path cannot be written.
+    """
+    return _write(build_inspection_page(found, title, facts), path)
 
 
 def _write(page: str, path: Path) -> Path:

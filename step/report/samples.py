@@ -130,11 +130,16 @@ def image_uri(image: np.ndarray) -> str:
     elif pixels.ndim == 3 and len(pixels) != 3:
         pixels = pixels.mean(axis=0)
     colour = pixels.ndim == 3
-    rows = np.round(255 * (np.moveaxis(pixels, 0, -1) if colour else pixels)).astype(np.uint8)
+    return png_uri(np.round(255 * (np.moveaxis(pixels, 0, -1) if colour else pixels)).astype(np.uint8))
+
+
+def png_uri(rows: np.ndarray) -> str:
+    """Return pixels of 8 bits, ``[H, W]`` (grey), ``[H, W, 3]`` or ``[H, W, 4]`` (with opacity), as a PNG likewise."""
     height, width = rows.shape[:2]
+    form = {3: 2, 4: 6}[rows.shape[2]] if rows.ndim == 3 else 0
     # every row begins with its filter, 0 for none
     raw = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if colour else 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, form, 0, 0, 0)
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(raw, 9)), _chunk(b"IEND", b""))
     return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)).decode("ascii")
 

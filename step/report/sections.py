@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from step.report import energy_sections, figures, pieces, samples
+from step.report import effects, energy_sections, figures, inspection, pieces, published, samples
 from step.report.aggregate import seeds_sentence, totals
 from step.report.data import ReportData, Trace
 from step.report.html import Markup, element, join, table
 from step.report.pieces import Plates, Section
-from step.report.style import Look, looks, words
+from step.report.style import Look, looks, looks_of, words
 from step.report.tables import format_cell, is_numeric
 from step.report.units import MINUS, EnergyUnit, energy_unit
 
@@ -24,6 +24,7 @@ class Sheet(Plates):
         self.looks = looks(data)
         self.spiking = [look for look in self.looks if look.spiking]
         self.twins = [look for look in self.looks if not look.spiking]
+        self.judged = self._with_derived()
         self.seeds = seeds_sentence(data.runs)
         self.unit = EnergyUnit("pJ", 1.0)
         self.models: list[str] = []
@@ -32,12 +33,24 @@ class Sheet(Plates):
             self.unit = energy_unit(self.total["pJ"])
             self.models = list(dict.fromkeys(data.energy["model"]))
 
+    def _with_derived(self) -> list[Look]:
+        """Return the looks with those of twins that have no run: a verdict derives them where none was trained."""
+        twins = [look.name for look in self.twins]
+        derived = (twin for judged in self.data.verdicts for twin in judged.verdict.twins)
+        return looks_of([look.name for look in self.spiking], dict.fromkeys([*twins, *derived]))
+
 
 def sections(sheet: Sheet) -> list[Section]:
     """Return all sections, in the order of the page."""
-    judged, shown = sheet.data.verdicts, sheet.looks
+    judged, shown = sheet.data.verdicts, sheet.judged
     makers: tuple[tuple[str, str, Callable[[], Markup]], ...] = (
         ("results", "Results", lambda: _results(sheet)),
+        *((("effects", "Effects", lambda: effects.section(sheet, sheet.data.effects)),) if sheet.data.effects else ()),
+        *(
+            (("published", published.HEADING, lambda: published.section(sheet.data.published)),)
+            if sheet.data.published
+            else ()
+        ),
         ("accuracy-energy", "Accuracy against energy", lambda: _accuracy_energy(sheet)),
         ("ratios", "Spiking against twin", lambda: energy_sections.ratios(sheet, judged, shown)),
         ("energy-parts", "Energy by part", lambda: energy_sections.parts(sheet, judged, shown)),
@@ -45,6 +58,7 @@ def sections(sheet: Sheet) -> list[Section]:
         ("break-even", "Break-even", lambda: energy_sections.break_even(sheet, judged)),
         ("synapses", "Spikes per synapse", lambda: energy_sections.synapses(sheet, judged)),
         ("firing-rates", "Firing rates", lambda: _firing_rates(sheet)),
+        *inspection.suite_sections(sheet, sheet.data.inspections),
         ("samples", "Samples", lambda: _samples(sheet)),
         ("learning-curves", "Learning curves", lambda: _curves(sheet)),
         ("energy-models", "Energy models", lambda: energy_sections.models(judged)),
@@ -137,7 +151,9 @@ def _firing_rates(sheet: Sheet) -> Markup:
             "Twins have no firing rate and are not shown.",
         ),
     )  # fmt: skip
-    return join(by_layer, energy_sections.firing(sheet, sheet.data.verdicts))
+    # rates over time have a section of their own where a run was inspected
+    others = [each for each in sheet.data.verdicts if each.verdict.network not in sheet.data.inspections]
+    return join(by_layer, energy_sections.firing(sheet, others))
 
 
 def _samples(sheet: Sheet) -> Markup:

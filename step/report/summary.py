@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,14 +189,18 @@ def facts(results: Results) -> dict[str, str]:
         "Suite": f"{results.suite.name}: {results.suite.description}".rstrip(": "),
         "Data set": f"{spec.dataset['name']}: {datasets.describe(spec.dataset['name'])}",
         "Encoder": ", ".join(sorted({f"{s.encoder['name']}, T = {s.T}" for s in results.specs.values()})),
-        "Network": _options(spec.model),
-        "Learner": _options(spec.learner),
+        "Network": _each(s.model for s in results.specs.values()),
+        "Learner": _each(s.learner for s in results.specs.values()),
         **{key: str(value) for key, value in protocol.describe().items()},
         "Seeds": ", ".join(map(str, seeds)),
         "Counting": counted(next(iter(results.records.values()))),
         "Machine": ", ".join(f"{key} {value}" for key, value in machine.items()),
         "Command": f"step run {results.suite.name}",
     }
+
+
+def _each(components: Iterable[dict[str, object]]) -> str:
+    return "; ".join(dict.fromkeys(map(_options, components)))
 
 
 def _options(component: dict[str, object]) -> str:

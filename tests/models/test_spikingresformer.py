@@ -145,7 +145,7 @@ def test_rates_start_at_the_first_training_batch_and_then_move_slowly():
     for rate, now in zip(rates, first, strict=True):
         assert (now > 0).all()
         torch.testing.assert_close(rate, now)
-    second = observed(attention, lambda: network(2 * x))
+    second = observed(attention, lambda: network(x.square()))
     assert not torch.allclose(second[0], first[0])
     for rate, before, now in zip(rates, first, second, strict=True):
         torch.testing.assert_close(rate, 0.999 * before + 0.001 * now)
@@ -184,7 +184,7 @@ def test_scores_and_outputs_have_unit_scale_at_every_image_size(size):
     spread = []
     for attention in attentions_of(network):
         for place in (attention.attend, attention.neuron):
-            place.register_forward_pre_hook(lambda m, i: spread.append(float(i[0].std())))
+            place.register_forward_pre_hook(lambda m, i: spread.append(float(i[0].detach().std())))
     network(torch.rand(2, 4, 1, size, size))
     assert len(spread) == 6
     assert all(0.3 < each < 3 for each in spread), spread

@@ -340,9 +340,19 @@ def test_everything_else_is_torchs_own(always: list[str], monkeypatch: pytest.Mo
 
 
 def test_a_captured_graph_holds_plain_operators(always: list[str]) -> None:
-    graph = torch.fx.experimental.proxy_tensor.make_fx(spike_linear)(spikes(6, 40), torch.randn(8, 40))
-    assert not always
+    graph = torch.fx.experimental.proxy_tensor.make_fx(spike_linear)(spikes(6, 40), torch.randn(8, 40), torch.randn(8))
     assert any("mm" in str(node.target) for node in graph.graph.nodes)
+
+    def both(x: Tensor, weight: Tensor, maps: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
+        shared = events(x)
+        return spike_linear(shared, weight) + spike_linear(x, weight), spike_conv2d(maps, kernels, None, 1, 1)
+
+    given = spikes(6, 40), torch.randn(8, 40, requires_grad=True), spikes(2, 3, 9, 9), torch.randn(8, 3, 3, 3)
+    found = torch.compile(both, backend="eager", fullgraph=True)(*given)
+    assert not always
+    for one, other in zip(found, both(*given), strict=True):
+        assert_near(one, other.double())
+    assert always
 
 
 def test_eager_kernels_are_dense(monkeypatch: pytest.MonkeyPatch) -> None:
