@@ -91,13 +91,16 @@ class Spec(BaseModel):
         return self
 
     def _same_steps(self) -> None:
-        """Give a neuron that is made for a number of time steps that of the encoder."""
-        option = neurons.neurons.options(self.neuron["name"]).get("T")
-        if option is None or self.neuron["T"] == self.T:
-            return
-        if self.neuron["T"] != option.default:
-            raise SpecError("neuron.T", f"{self.neuron['T']} time steps, where the encoder has {self.T}; leave it out")
-        object.__setattr__(self, "neuron", normalise("neuron", {**self.neuron, "T": self.T}))
+        """Give a neuron and a network that are made for a number of time steps that of the encoder."""
+        for kind in ("neuron", "model"):
+            component = getattr(self, kind)
+            field = _checker(kind, component["name"], _REGISTRIES[kind].get(component["name"])).model_fields.get("T")
+            if field is None or component["T"] == self.T:
+                continue
+            if component["T"] != field.default:
+                message = f"{component['T']} time steps, where the encoder has {self.T}; leave it out"
+                raise SpecError(f"{kind}.T", message)
+            object.__setattr__(self, kind, normalise(kind, {**component, "T": self.T}))
 
     @property
     def T(self) -> int:

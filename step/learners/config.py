@@ -104,6 +104,8 @@ class SurrogateGradientConfig(
                 raise ValueError(f"{name} has no effect without {need.words}; leave it out")
         if self.batch // self.accumulate < 2:
             raise ValueError(f"accumulate: parts of a batch of {self.batch} need two samples or more for norms")
+        if self.compile and self.checkpoint:
+            raise ValueError("compile decides itself what is recomputed, and checkpoint cannot be compiled; give one")
         return self
 
     def check(self, network: Network, dataset: Dataset) -> None:

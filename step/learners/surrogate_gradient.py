@@ -195,10 +195,7 @@ class SurrogateGradient:
                 self.scaler.scale(loss).backward()
             except Exception as error:
                 if self.config.compile and _of_compiler(error):
-                    raise TrainingError(
-                        f"torch.compile failed ({_first_line(error)}): install a C++ compiler, or leave out "
-                        "learner.compile"
-                    ) from None
+                    raise TrainingError(_of_compiling(error)) from None
                 raise
         return total
 
@@ -275,5 +272,8 @@ def _of_compiler(error: Exception) -> bool:
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _of_compiling(error: Exception) -> str:
+    text = str(error).strip()
+    if "InvalidCxxCompiler" in text:
+        return "learner.compile: there is no C++ compiler; install one (g++ or clang), or leave it out"
+    return f"learner.compile: torch.compile cannot compile this network ({text.splitlines()[0]}); leave it out"

@@ -58,7 +58,7 @@ def states(found: Inspection) -> Figure:
         }
         for state, column in columns.items()
     ]  # fmt: skip
-    x = axis("Share of the neurons (%)", range=[0, 100], nticks=6)
+    x = axis("Neurons (%)", range=[0, 100], nticks=4)
     return {"data": data, "layout": _rows(found, x, barmode="stack", bargap=0.25)}
 
 

@@ -93,7 +93,8 @@ class Album:
     def _tile(self, parts: Iterable[Markup], note: str, more: str = "") -> Markup:
         box = f"0 0 {self.size[0]} {self.size[1]}"
         drawn = element("svg", parts, viewBox=box, role="img", aria_label=note or "input")
-        lines = [element("div", line) for line in (note, more) if line]
+        # a path may be folded after its dots
+        lines = [element("div", line) for line in (note.replace(".", ".\N{ZERO WIDTH SPACE}"), more) if line]
         return element("div", drawn, lines)
 
 

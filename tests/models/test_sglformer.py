@@ -191,8 +191,8 @@ def test_a_network_without_time_reads_its_one_step_as_if_it_were_repeated(neuron
         torch.testing.assert_close(once, twin(x.expand(3, -1, -1, -1, -1))[:1], rtol=1e-4, atol=1e-5)
         records = energy.twin_records(network.eval(), x.expand(3, -1, -1, -1, -1))
     assert len(records) > 1
-    layer = "head.conv-1"
-    dense = {name: float(r.products.query("layer == @layer")["dense"].sum()) for name, r in records.items()}
+    products = {name: record.products for name, record in records.items()}
+    dense = {name: float(rows[rows["layer"] == "head.conv-1"]["dense"].sum()) for name, rows in products.items()}
     assert dense.pop("network") == 3 * 16 * 24
     assert set(dense.values()) == {16 * 24}
 

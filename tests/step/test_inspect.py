@@ -26,6 +26,7 @@ from step.inspection import (
     load_inspection,
     save_inspection,
 )
+from step.inspection.activity import is_map
 from step.inspection.attention import grid_of, middle_first, shrunk
 from step.inspection.data import BINS
 from step.inspection.run import inspect_run
@@ -201,6 +202,20 @@ def test_a_neuron_that_runs_twice_is_two_layers_and_a_real_one_is_left_out():
     found = inspect_network(Twice(), [torch.ones(4, 2, 3)] * 2)
     assert {layer.name: layer.rate for layer in found.layers} == {"neuron": 1, "neuron-2": 0.5}
     assert found.left_out == ["readout"]
+
+
+def test_channels_of_maps_tokens_and_heads():
+    attention = Mixing("pairs", (3, 4))
+    assert is_map((5, 4, 4), None)
+    assert is_map((8, 3, 4), attention)
+    assert not is_map((2, 12, 4), attention)  # [heads, N, d]
+    assert not is_map((2, 3, 12), attention)  # [heads, patches, N]
+    assert not is_map((12, 8), attention)
+    x = torch.zeros(2, 3, 6, 5)  # tokens [N, C]
+    x[:, :, :, 1] = 1
+    x[0, 0, 2, 3] = 1
+    layer = only(inspect_network(Given(), [x]))
+    assert (layer.channels, layer.dead_channels, layer.saturated_channels, layer.dead) == (5, 3, 1, 23)
 
 
 def test_the_network_is_left_as_it_was():

@@ -17,7 +17,7 @@ class MSViTConfig(QKFormerConfig):
 
     SIZES = {
         "digits": QKFormerConfig.SIZES["digits"],
-        "fashion": QKFormerConfig.SIZES["fashion"],
+        "fashion": {**QKFormerConfig.SIZES["fashion"], "dim": 48},
         "cifar-4-384": {},
         "imagenet-10-384": {**_IMAGENET, "heads": 6},
         "imagenet-10-512": {**_IMAGENET, "dim": 512, "heads": 8},

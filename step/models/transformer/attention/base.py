@@ -46,7 +46,8 @@ class Attention(nn.Module, ABC):
         -------
         Tensor, shape [T, B, heads, N, N]
             Row: the token that asks; column: the token that is heard. [T, B, heads, 1, N] where one weight for each
-            token is all there is. Without a softmax rows do not sum to one.
+            token is all there is, one row for each patch where patches ask (DSSA). Without a softmax rows do
+            not sum to one.
         """
 
     def split(self, x: Tensor) -> Tensor:
