@@ -163,7 +163,7 @@ def _peak_resident() -> float:
 KINDS = {
     "matrix products": (
         "mm", "addmm", "bmm", "baddbmm", "convolution", "mkldnn_convolution", "convolution_backward", "_linear",
-        "linear", "matmul", "spike_product", "spike_weight_gradient", "_linear_pointwise",
+        "linear", "matmul", "step_product", "step_gradient", "step_list", "step_count", "_linear_pointwise",
     ),
     "norms": ("native_batch_norm", "native_batch_norm_backward", "norm_statistics", "norm_backward", "var_mean"),
     "neurons": ("multi_step", "multi_step_backward"),

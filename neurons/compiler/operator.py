@@ -62,18 +62,22 @@ def _backward_fake(
     return [x.new_empty(x.shape), *[x.new_empty(value.shape) for value in state], *found]
 
 
-def direct(x: Tensor) -> bool:
-    """Whether nobody looks on: no dispatch mode, transform, tracer or profiler has to see the operator.
-
-    The kernels are then called at once; on small tensors the way through the dispatcher takes longer than the loop.
-    """
+def unseen(x: Tensor) -> bool:
+    """Whether no dispatch mode, transform or tracer has to see an operator on ``x``."""
     return (
         type(x) in (Tensor, Parameter)
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
-        and not torch.autograd._profiler_enabled()
         and not torch.jit.is_tracing()
     )
+
+
+def direct(x: Tensor) -> bool:
+    """Whether nobody looks on, a profiler included.
+
+    The kernels are then called at once; on small tensors the way through the dispatcher takes longer than the loop.
+    """
+    return unseen(x) and not torch.autograd._profiler_enabled()
 
 
 def call(x: Tensor, state: list[Tensor], tensors: list[Tensor], key: str, keep: bool) -> Sequence[Tensor]:

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.nn import Parameter
 
-from neurons.compiler.operator import direct
+from neurons.compiler.operator import unseen
 from neurons.errors import OptionError
 from neurons.products import cost, dense, kernel
 from neurons.products.event_lists import Events
@@ -127,7 +127,7 @@ def _ours(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
             for t in tensors
         )
         and (bias is None or bias.shape == weight.shape[:1])
-        and direct(x)
+        and unseen(x)
         and not torch.is_autocast_enabled("cpu")
         and forward_ad._current_level < 0
     )

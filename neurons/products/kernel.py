@@ -53,7 +53,12 @@ def _threads(vectors: float) -> int:
 
 
 def _call(name: str, *arguments: int) -> None:
-    getattr(_loops(), name)((ctypes.c_int64 * len(arguments))(*arguments))
+    function, given = getattr(_loops(), name), (ctypes.c_int64 * len(arguments))(*arguments)
+    if torch.autograd._profiler_enabled():  # it sees operators of torch only
+        with torch.profiler.record_function(name):
+            function(given)
+    else:
+        function(given)
 
 
 def sample(x: Tensor) -> float:
