@@ -3,44 +3,74 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 import neurons
 from neurons import adapters
-from neurons.errors import DataError
-from neurons.surrogate import surrogates
+from neurons.errors import DataError, UnknownNameError, suggest
 from step.machine import PACKAGES, compiler, devices, installed, machine
 from step.suite import suite_names
 
-_PACKAGES_BY_KIND = {
-    "neurons": "neurons",
-    "encoders": "encoders",
-    "datasets": "benchmarks.datasets",
-    "models": "step.models",
-    "learners": "step.learners",
-    "protocols": "benchmarks.protocols",
-    "energy": "energy",
+_REGISTRIES = {
+    "neurons": "neurons:neurons",
+    "surrogates": "neurons.surrogate:surrogates",
+    "encoders": "encoders:encoders",
+    "datasets": "benchmarks.datasets:datasets",
+    "models": "step.models:models",
+    "attentions": "step.models.transformer.attention:attentions",
+    "embeddings": "step.models.transformer.embedding:embeddings",
+    "learners": "step.learners:learners",
+    "recipes": "step.learners:recipes",
+    "protocols": "benchmarks.protocols:protocols",
+    "energy": "energy:energy_models",
 }
+"""Where the names of a kind are, and what stands behind them."""
+
+
+def _registry(kind: str) -> Any:
+    module, _, attribute = _REGISTRIES[kind].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def rows(kind: str) -> list[tuple[str, str]]:
     """Return ``(name, one-line description)`` of everything of a kind."""
     if kind == "suites":
-        return [(name, _title(name)) for name in suite_names()]
-    package = surrogates if kind == "surrogates" else importlib.import_module(_PACKAGES_BY_KIND[kind])
-    found = [(name, package.describe(name)) for name in package.names()]
+        return [(name, _suite(name, "title")) for name in suite_names()]
+    registry = _registry(kind)
+    found = [(name, registry.describe(name)) for name in registry.names()]
     if kind == "neurons":
         found += [(f"{library}:CLASS", text) for library, text in adapters.LIBRARIES.items()]
     return found
 
 
-def _title(name: str) -> str:
+def about(kind: str, name: str) -> str:
+    """Return all that is written about one name of a kind.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest known names.
+    """
+    if kind == "suites":
+        if name not in suite_names():
+            raise UnknownNameError(f"unknown suite {name!r}{suggest(name, suite_names())}")
+        return f"{_suite(name, 'title')}\n\n{_suite(name, 'description')}".strip()
+    found = _registry(kind).get(name)
+    if kind == "recipes":
+        values = "\n".join(f"{option}: {value}" for option, value in found.values.items())
+        return f"From {found.source}.\n\n{values}" + (f"\n\nUnsure: {found.unsure}." if found.unsure else "")
+    return inspect.getdoc(found) or "It has no description."
+
+
+def _suite(name: str, key: str) -> str:
     text = (Path(str(resources.files("benchmarks"))) / "suites" / f"{name}.yaml").read_text(encoding="utf-8")
-    return str(yaml.safe_load(text).get("title", ""))
+    return str(yaml.safe_load(text).get(key, ""))
 
 
 _MEANING = {"c": "c: one fused loop over time", "triton": "triton: one fused loop over time, on the GPU"}

@@ -42,13 +42,16 @@ def spikformer(ours: Any) -> nn.Module:
 
 
 def spike_driven_transformer(ours: Any) -> nn.Module:
-    """Return SpikingJelly's spike-driven transformer with the weights of our ``sdt``."""
+    """Return SpikingJelly's spike-driven transformer with the weights of our ``sdt``, for images halved twice.
+
+    Theirs hides the reset from the gradient in its attentions only; it gets ``detach_reset`` for all neurons, as ours.
+    """
     from spikingjelly.activation_based.model.spike_driven_transformer import SpikeDrivenTransformer
 
     c = ours.config
     theirs: Any = SpikeDrivenTransformer(
         in_channels=c.channels, num_classes=c.classes, embed_dims=c.dim, num_heads=c.heads, depths=c.depth,
-        mlp_ratio=c.mlp_ratio, pooling_stat="0011",
+        mlp_ratio=c.mlp_ratio, pooling_stat="0011", detach_reset=True,
     )  # fmt: skip
     embedding = theirs.patch_embed
     for stage, their in zip(ours.embedding.stages, [*embedding.stages, embedding.final_stage], strict=True):
@@ -60,6 +63,35 @@ def spike_driven_transformer(ours: Any) -> nn.Module:
             _copy([layer], getattr(their.attn, f"{name}_conv"), getattr(their.attn, f"{name}_bn"))
         for number, layer in enumerate(_layers(block.mlp), start=1):
             _copy([layer], getattr(their.mlp, f"fc{number}"), getattr(their.mlp, f"bn{number}"))
+    return _with_head(theirs, ours)
+
+
+def qkformer(ours: Any) -> nn.Module:
+    """Return SpikingJelly's QKFormer with the weights of ours, in the form for ImageNet.
+
+    Theirs hides the reset from the gradient in its attentions only; it gets ``detach_reset`` for all neurons, as ours.
+    """
+    from spikingjelly.activation_based.model.qkformer import QKFormer
+
+    c = ours.config
+    theirs: Any = QKFormer(
+        in_channels=c.channels, num_classes=c.classes, embed_dims=c.dim, num_heads=c.heads_by_stage, depths=c.depths,
+        mlp_ratio=c.mlp_ratio, detach_reset=True,
+    )  # fmt: skip
+    for number, stage in enumerate(ours.stages, start=1):
+        embedding, blocks = getattr(theirs, f"patch_embed{number}"), getattr(theirs, f"stage{number}")
+        *own, shortcut = _layers(stage.embedding)
+        for index, layer in enumerate(own, start=1):
+            _copy([layer], getattr(embedding, f"conv{index}"), getattr(embedding, f"bn{index}"))
+        _copy([shortcut], *embedding.shortcut[:2])
+        for block, their in zip(stage.blocks, blocks, strict=True):
+            a = block.attention
+            parts = [a.query, a.key] if number < 3 else [a.query, a.key, a.value]
+            target = their.attn.qk_conv_bn if number < 3 else their.attn.qkv_conv_bn
+            _copy([_layer(part) for part in parts], *target)
+            _copy([_layer(a.project)], *their.attn.proj_conv_bn)
+            for index, layer in enumerate(_layers(block.mlp), start=1):
+                _copy([layer], getattr(their.mlp, f"fc{index}"), getattr(their.mlp, f"bn{index}"))
     return _with_head(theirs, ours)
 
 

@@ -49,8 +49,13 @@ class Case:
 _CURRENTS = {"name": "sps", "pooling": "currents"}
 CASES: dict[str, Case] = {
     "spikformer-4-384": Case("spikformer", {"size": "cifar-4-384", "embedding": _CURRENTS}, theirs.spikformer),
-    "sdt-2-512": Case("sdt", {"size": "cifar-2-512", "embedding": _CURRENTS}, theirs.spike_driven_transformer),
-}
+    "sdt-2-512": Case("sdt", {"size": "cifar-2-512"}, theirs.spike_driven_transformer),
+    "qkformer-4-384": Case(
+        "qkformer", {"image_size": 128, "form": "imagenet", "depths": (1, 1, 2), "dim": 384, "heads": 8},
+        theirs.qkformer,
+    ),
+    "maxformer-4-384": Case("maxformer", {"size": "cifar-4-384"}, theirs.maxformer),
+}  # fmt: skip
 """CIFAR-10 sizes. SpikingJelly has QKFormer for ImageNet only: both get images of 128 pixels, which give the grids
 of tokens that the CIFAR form has at 32."""
 
@@ -109,10 +114,13 @@ class Contestant:
         return self.outputs(self._fast, images)
 
 
-def contestants(case: Case, create: Create, names: Sequence[str], seed: int = 0) -> dict[str, Contestant]:
+def contestants(
+    case: Case, create: Create, names: Sequence[str], seed: int = 0, device: str = "cpu"
+) -> dict[str, Contestant]:
     """Return the implementations of one network, all with the same weights."""
     ours = create(case.model, neuron=LIF, seed=seed, **case.options)
     calibrate(ours, seed)
+    ours = ours.to(device, memory_format=torch.channels_last)
     made: dict[str, Contestant] = {}
     for name in names:
         if name == OURS:
@@ -122,10 +130,10 @@ def contestants(case: Case, create: Create, names: Sequence[str], seed: int = 0)
             network = copy.deepcopy(ours)
             made[name] = Contestant(network, True, call=_plainly(network))
         elif name == EAGER:
-            made[name] = Contestant(case.make(ours), False)
+            made[name] = Contestant(case.make(ours).to(device), False)
         elif name == COMPILED:
             torch.compiler.reset()
-            network = case.make(ours)
+            network = case.make(ours).to(device)
             made[name] = Contestant(network, False, call=torch.compile(network))
         else:
             raise OptionError(f"there is no implementation {name!r}{suggest(name, [OURS, PLAIN, EAGER, COMPILED])}")

@@ -5,12 +5,15 @@ No time is shown before all have answered alike. All take turns. The share of sp
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import resource
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -47,11 +50,13 @@ class Row:
     train, infer : float
         Seconds of a training step (forward, loss, backward, AdamW) and of a forward pass without gradient.
     memory : float
-        MiB that a process grows by in its first two training steps; NaN where it was not measured.
-    rate : float
-        Share of spikes among the outputs of all neurons in inference.
+        MiB that the first two training steps take at most: what a fresh process grows by, or the peak on a GPU. NaN
+        where it was not measured.
+    first : float
+        Seconds of the first forward pass and training step, with whatever is compiled or read from a cache.
     difference : float
-        Largest difference of the outputs to ours in float32, in standard deviations: spikes that rounding decides.
+        Largest difference of the outputs to the first implementation in float32, in standard deviations: spikes that
+        rounding decides.
     """
 
     network: str
@@ -59,8 +64,26 @@ class Row:
     train: float
     infer: float
     memory: float
-    rate: float
+    first: float
     difference: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found of one network.
+
+    Attributes
+    ----------
+    rows : list of Row
+    rate : float
+        Share of non-zeros among the outputs of all neurons in inference.
+    shares : dict
+        Share of each kind of operator in the time of a training step and of inference of the first implementation.
+    """
+
+    rows: list[Row]
+    rate: float
+    shares: dict[str, dict[str, float]]
 
 
 def measure(
@@ -70,9 +93,10 @@ def measure(
     batch: int = 8,
     only: Sequence[str] | None = None,
     seconds: float = 60.0,
+    device: str = "cpu",
     memory: bool = True,
     progress: Callable[[str], None] = lambda text: None,
-) -> list[Row]:
+) -> Result:
     """Time the implementations of one network.
 
     Parameters
@@ -86,8 +110,10 @@ def measure(
         Implementations; all when left out.
     seconds : float
         About how long all turns together take.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
     memory : bool
-        Whether to measure memory too, each implementation in a process of its own.
+        Whether to measure memory too.
     progress : callable
         Told what is going on.
 
@@ -103,15 +129,17 @@ def measure(
     names = list(only or (OURS, PLAIN, EAGER, COMPILED))
     case = CASES[name]
     progress(f"{name}: building")
-    runs = contestants(case, create, names)
-    first = next(iter(runs.values())).network
-    images = images_of(sizes(case, create), batch, seed=100)
-    labels = torch.arange(batch) % 10
-    answers = {}
+    runs = contestants(case, create, names, device=device)
+    images = images_of(sizes(case, create), batch, seed=100).to(device)
+    labels = torch.arange(batch, device=device) % 10
+    answers, first = {}, {}
     for each, run in runs.items():
         progress(f"{name}: first call of {each}")
+        start = time.perf_counter()
         answers[each] = run.infer(images)
         run.train(images, labels)
+        _wait(device)
+        first[each] = time.perf_counter() - start
     for each in names:
         progress(f"{name}: comparing {each}")
         if not (value := disagreement(case, create, each)) < _ALIKE:
@@ -120,44 +148,57 @@ def measure(
     difference = {each: float((answer - reference).abs().max() / reference.std()) for each, answer in answers.items()}
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     for each, run in runs.items():
-        tasks[each, "infer"] = lambda run=run: run.infer(images)
+        tasks[each, "infer"] = partial(run.infer, images)
     for each, run in runs.items():
-        tasks[each, "train"] = lambda run=run: run.train(images, labels)
+        tasks[each, "train"] = partial(run.train, images, labels)
     progress(f"{name}: timing {len(runs)} implementations in turns")
-    times = in_turns(tasks, seconds, rounds=3)
+    times = in_turns(tasks, seconds, rounds=3, synchronise=lambda: _wait(device))
     middle = {key: statistics.median(values) for key, values in times.items()}
-    grown = {}
-    for each in runs:
+    grown = dict.fromkeys(names, math.nan)
+    for each in names if memory else ():
         progress(f"{name}: memory of {each}")
-        grown[each] = peak(name, each, create, batch) if memory and each != COMPILED else float("nan")
-    rate = firing_rate(first, images) if names[0] in (OURS, PLAIN) else float("nan")
-    return [
-        Row(name, each, middle[each, "train"], middle[each, "infer"], grown[each], rate, difference[each])
-        for each in runs
+        grown[each] = peak(name, each, create, batch, device)
+    progress(f"{name}: where the time goes")
+    leading = runs[names[0]]
+    rate = firing_rate(next(iter(contestants(case, create, [PLAIN], device=device).values())).network, images)
+    rows = [
+        Row(name, each, middle[each, "train"], middle[each, "infer"], grown[each], first[each], difference[each])
+        for each in names
     ]
+    return Result(rows, rate, where_time_goes(leading, images, labels))
 
 
-def peak(name: str, implementation: str, create: Create, batch: int) -> float:
-    """Return the MiB by which a fresh process grows in two training steps of one implementation."""
+def peak(name: str, implementation: str, create: Create, batch: int, device: str = "cpu") -> float:
+    """Return the MiB that two training steps of one implementation take at most, in a fresh process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_grow, (name, implementation, create, batch, torch.get_num_threads()))
+        return pool.apply(_grow, (name, implementation, create, batch, device, torch.get_num_threads()))
 
 
-def _grow(name: str, implementation: str, create: Create, batch: int, threads: int) -> float:
+def _grow(name: str, implementation: str, create: Create, batch: int, device: str, threads: int) -> float:
     torch.set_num_threads(threads)
     case = CASES[name]
-    run = contestants(case, create, [implementation])[implementation]
-    images, labels = images_of(sizes(case, create), batch, seed=100), torch.arange(batch) % 10
-    before = _peak_resident()
+    run = contestants(case, create, [implementation], device=device)[implementation]
+    images = images_of(sizes(case, create), batch, seed=100).to(device)
+    labels = torch.arange(batch, device=device) % 10
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 2**20
+    else:
+        before = _peak_resident()
     for _ in range(2):
         run.train(images, labels)
-    return _peak_resident() - before
+    return (torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else _peak_resident()) - before
 
 
 def _peak_resident() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 KINDS = {

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from step.cli.base import Plugins, app, console, escape, guarded, load_plugins
+from step.cli.base import Export, Plugins, app, console, escape, guarded, load_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Kind(StrEnum):
@@ -19,7 +22,10 @@ class Kind(StrEnum):
     encoders = "encoders"
     datasets = "datasets"
     models = "models"
+    attentions = "attentions"
+    embeddings = "embeddings"
     learners = "learners"
+    recipes = "recipes"
     protocols = "protocols"
     energy = "energy"
     suites = "suites"
@@ -28,16 +34,79 @@ class Kind(StrEnum):
 @app.command("list")
 @guarded
 def list_(kind: Annotated[Kind | None, typer.Argument(help="What to list; everything when left out.")] = None,
+          name: Annotated[str | None, typer.Argument(help="One of these: all that is known about it.")] = None,
+          export: Export = None,
           plugins: Plugins = None) -> None:  # fmt: skip
-    """List what can be named in suites, with one line each."""
-    from step.catalogue import rows
+    """List what can be named in suites: one line each, or all about one of them."""
+    from neurons.errors import OptionError
+    from step.catalogue import about, rows
+    from step.report.tables import export as write
 
     load_plugins(plugins)
-    for each in [kind] if kind else list(Kind):
-        if kind is None:
+    if export is not None and (kind is None or (name is not None and kind is not Kind.models)):
+        raise OptionError("--export takes a table: 'step list KIND', or 'step list models NAME'")
+    if kind is None:
+        for each in Kind:
             console.print(f"[bold]{each.value}[/]")
-        for name, text in rows(each.value):
-            console.print(f"  [cyan]{escape(name)}[/]  {escape(text)}", soft_wrap=True)
+            _lines(rows(each.value))
+        return
+    if kind is Kind.models:
+        frame = _models() if name is None else _model(name)
+    elif name is not None:
+        console.print(escape(about(kind.value, name)), soft_wrap=True, highlight=False)
+        return
+    else:
+        import pandas as pd
+
+        frame = pd.DataFrame(rows(kind.value), columns=["name", "description"])
+        _lines(rows(kind.value))
+    if export is not None:
+        console.print(f"written to {escape(str(write(frame, export)))}", soft_wrap=True)
+
+
+def _lines(rows: list[tuple[str, str]]) -> None:
+    for name, text in rows:
+        console.print(f"  [cyan]{escape(name)}[/]  {escape(text)}", soft_wrap=True)
+
+
+def _models() -> pd.DataFrame:
+    from step import zoo
+    from step.report.tables import print_table
+
+    with console.status("counting parameters"):
+        frame = zoo.overview()
+    print_table(zoo.overview_shown(frame), "models, each at the size that it has without options", console)
+    _dim(
+        "Parameters: counted here, with lif neurons (gelu in a conventional network).",
+        f"CIFAR-10, ImageNet (best size that is here): published. {zoo.CAVEAT}",
+        "* not printed in the model's own paper. Sizes, sources and deviations: step list models NAME.",
+    )
+    return frame
+
+
+def _model(name: str) -> pd.DataFrame:
+    from step import models, zoo
+    from step.report.tables import print_table
+
+    kind = models.models.get(name)
+    with console.status("counting parameters"):
+        frame = zoo.sizes(name)
+    paper = getattr(kind, "paper", None)
+    console.print(escape(models.describe(name)), soft_wrap=True, highlight=False)
+    if paper is not None:
+        console.print(escape(str(paper)), soft_wrap=True, highlight=False)
+        if paper.note:
+            console.print(escape(f"Here: {paper.note}"), soft_wrap=True, highlight=False)
+    console.print()
+    print_table(zoo.sizes_shown(frame), "sizes, and what was published about them", console)
+    if paper is not None and paper.published:
+        _dim(zoo.CAVEAT, "A size without parameters is not here.")
+    return frame
+
+
+def _dim(*lines: str) -> None:
+    for line in lines:
+        console.print(f"[dim]{escape(line)}[/]", highlight=False)
 
 
 @app.command()

@@ -105,6 +105,67 @@ def counting(
         console.print(f"written to {write(shown, export)}", soft_wrap=True)
 
 
+@speed.command("transformers")
+@guarded
+def transformers(
+    network: Annotated[list[str] | None, typer.Option(help="Network, such as spikformer-4-384. Repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Implementation, such as spikingjelly. Repeatable.")] = None,
+    batch: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Time for the turns of each network.")] = 60.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: those of torch]")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    memory: Annotated[bool, typer.Option(help="Measure memory too, each in a process of its own.")] = True,
+    export: Export = None,
+) -> None:
+    """Time whole spiking transformers beside SpikingJelly's with the same weights: training step, inference, memory."""
+    import pandas as pd
+    import torch
+
+    from benchmarks.speed.transformer_contestants import CASES
+    from benchmarks.speed.transformers import measure
+    from neurons.errors import OptionError
+    from step.machine import machine
+    from step.models import create
+    from step.report.tables import export as write
+    from step.report.tables import print_table
+
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise OptionError(f"--device is cpu, or cuda where there is a GPU, not {device!r}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    facts = machine()
+    where = facts.get("gpu") if device == "cuda" else f"{facts['processor']}, {torch.get_num_threads()} threads"
+    console.print(f"{where}, torch {torch.__version__}; batch {batch}; medians of turns; ratios to STEP")
+    found = []
+    for each in network or list(CASES):
+        with console.status("starting") as status:
+            result = measure(
+                each, create, batch=batch, only=only, seconds=seconds, device=device, memory=memory,
+                progress=lambda text: status.update(escape(text)),
+            )  # fmt: skip
+        first = result.rows[0]
+        shown = pd.DataFrame(
+            {
+                "": row.name,
+                "train ms": f"{row.train * 1e3:.0f}",
+                "ratio": f"{row.train / first.train:.2f}",
+                "infer ms": f"{row.infer * 1e3:.0f}",
+                "infer ratio": f"{row.infer / first.infer:.2f}",
+                "MiB": f"{row.memory:.0f}",
+                "first s": f"{row.first:.1f}",
+            }
+            for row in result.rows
+        )
+        print_table(shown, f"{each}, {result.rate:.1%} of the neurons' outputs are spikes", console)
+        shares = pd.DataFrame(result.shares).rename_axis("share of the time of STEP").reset_index()
+        for what in result.shares:
+            shares[what] = [f"{value:.0%}" for value in shares[what]]
+        print_table(shares, "", console)
+        found += [{"batch": batch, "rate": result.rate, **vars(row)} for row in result.rows]
+    if export is not None:
+        console.print(f"written to {write(pd.DataFrame(found), export)}", soft_wrap=True)
+
+
 def table(rows: list[Row]) -> pd.DataFrame:
     """Return the rows of one neuron and shape as they are shown."""
     import pandas as pd

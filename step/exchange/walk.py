@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neurons import Neuron
 from neurons.errors import ShapeError, StepError
+from neurons.plain import plain
 
 # Sizes that tell time and batch apart from everything else, and fold to a product that no layer has by chance.
 _T, _B = 2, 3
@@ -88,7 +89,7 @@ def follow(network: nn.Module, shape: Sequence[int], visit: Callable[[Layer], No
             module.register_forward_pre_hook(lambda m, args, path=path: _enter(trail, path, m, args))
             module.register_forward_hook(lambda m, args, out, path=path: _leave(trail, path, m, args, out))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), plain():  # event-driven products return channels last
             y = alike(x)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, StepError):

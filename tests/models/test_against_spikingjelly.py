@@ -15,6 +15,11 @@ PAIRS = {
         {"depth": 2, "heads": 4, "embedding": {"name": "sps", "pooling": "currents"}},
         theirs.spikformer,
     ),
+    "sdt": ({"depth": 2, "heads": 4}, theirs.spike_driven_transformer),
+    "qkformer": (
+        {"depths": (1, 2, 2), "heads": 4, "form": "imagenet"},
+        theirs.qkformer,
+    ),
     "maxformer": ({"depths": (1, 1, 2), "heads": 8}, theirs.maxformer),
 }
 

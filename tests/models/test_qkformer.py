@@ -5,6 +5,7 @@ import torch
 from restate import Plain, alive
 
 import energy
+from benchmarks.speed import spikingjelly_transformers
 from neurons.errors import OptionError
 from step import models
 from step.models.layers import ConvNorm
@@ -166,33 +167,6 @@ def copy_weights(layers, product, norm):
             norm.running_mean -= bias  # a bias before the norm is a shift of its mean
 
 
-def spikingjelly_network(ours):
-    from spikingjelly.activation_based.model.qkformer import QKFormer
-
-    c = ours.config
-    theirs = QKFormer(
-        in_channels=c.channels, num_classes=c.classes, embed_dims=c.dim, num_heads=c.heads_by_stage, depths=c.depths,
-        mlp_ratio=c.mlp_ratio, detach_reset=True,  # by itself it hides the reset from gradients in attentions only
-    ).eval()  # fmt: skip
-    for number, stage in enumerate(ours.stages, start=1):
-        embedding = getattr(theirs, f"patch_embed{number}")
-        own = layers_of(stage.embedding)
-        pairs = [(f"conv{i}", f"bn{i}") for i in range(1, len(own))]
-        for layer, (conv, norm) in zip(own, pairs, strict=False):
-            copy_weights([layer], getattr(embedding, conv), getattr(embedding, norm))
-        copy_weights([own[-1]], embedding.shortcut[0], embedding.shortcut[1])
-        for block, their in zip(stage.blocks, getattr(theirs, f"stage{number}"), strict=True):
-            a = block.attention
-            first = their.attn.qk_conv_bn if number < 3 else their.attn.qkv_conv_bn
-            parts = [a.query, a.key] if number < 3 else [a.query, a.key, a.value]
-            copy_weights([part.layer for part in parts], *first)
-            copy_weights([a.project.layer], *their.attn.proj_conv_bn)
-            copy_weights([block.mlp[0].layer], their.mlp.fc1, their.mlp.bn1)
-            copy_weights([block.mlp[1].layer], their.mlp.fc2, their.mlp.bn2)
-    theirs.head.load_state_dict(ours.head.linear.state_dict())
-    return theirs
-
-
 SPIKINGJELLY = {"name": "lif", "surrogate": {"name": "sigmoid", "alpha": 4.0}}
 
 
@@ -204,7 +178,7 @@ def test_spikingjellys_network_with_the_same_weights_returns_the_same(training):
     options = {"channels": 3, "image_size": 32, "form": "imagenet", "depths": (1, 2, 2)}
     attention = {**HALF["attention"], "scale": 0.125}
     ours = busy(SPIKINGJELLY, attention=attention, **options).train(training)
-    theirs = spikingjelly_network(ours).train(training)
+    theirs = spikingjelly_transformers.qkformer(ours).train(training)
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     functional.reset_net(theirs)
     a, b = ours(images.expand(4, -1, -1, -1, -1)).mean(0), theirs(images)

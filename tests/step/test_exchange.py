@@ -30,6 +30,11 @@ NEURONS = ["if", "lif", {"name": "lif", "tau": 3.3, "threshold": 0.7}, "plif", "
 T, B = 20, 4
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 def awake(network, factor=8.0):
     """Give a fresh network weights and norms with which its neurons fire."""
     generator = torch.Generator().manual_seed(1)
@@ -255,10 +260,10 @@ SPIKFORMER = {"image_size": 8, "channels": 1, "dim": 32, "depth": 1, "heads": 4}
     ("make", "shape", "words"),
     [
         (lambda: models.create("cnn", image_size=8, pool="max"), None, "layers.2.layer'.* no maximum pooling"),
-        (lambda: models.create("spikformer", **SPIKFORMER), None, "embedding.stages.3.2'.* no maximum pooling"),
+        (lambda: models.create("spikformer", **SPIKFORMER), None, "embedding.stages.3.1'.* no maximum pooling"),
         (
             lambda: models.create("spikformer", **SPIKFORMER, pools=0), None,
-            "'blocks.0.attention.query.0.linear' .*computed after 'embedding.position.1' outside any layer",
+            "'blocks.0.attention.query.layer.linear' .*computed after 'embedding.position.neuron' outside any layer",
         ),
         (lambda: models.create("mlp", neuron="relu"), None, "layers.2': NIR has no node for the neuron 'relu'"),
         (lambda: models.create("mlp", neuron={"name": "lif", "reset": "soft"}), None, "--soft-reset-in-metadata"),

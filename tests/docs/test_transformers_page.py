@@ -1,0 +1,126 @@
+"""The page on transformers says what the registry says, and every block of it runs, by the rules of the tutorials."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_tutorial
+import torch
+import yaml
+
+from step import models
+from step.learners import recipes
+from step.models.transformer.attention import Attention, attentions
+from step.models.transformer.base import ImageNetwork
+from step.models.transformer.embedding import embeddings
+from step.report.units import format_count
+from step.spec import normalise
+from step.suite import suite_names
+from step.zoo import parameters, reference_size
+
+PAGE = Path(__file__).parents[2] / "docs" / "transformers.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+TINY = ("digits", "fashion")
+
+
+def own(registry: Any) -> list[str]:
+    """Names that come with the package; other tests register theirs."""
+    return [name for name in registry.names() if registry.get(name).__module__.startswith("step.models.")]
+
+
+ZOO = [name for name in own(models.models) if issubclass(models.models.get(name), ImageNetwork)]
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/transformers.md has no section {title!r}"
+    return found[1]
+
+
+def code(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def residual(network: models.Network) -> str:
+    """Say what the stream between blocks holds, from what it holds in a pass in training mode."""
+    if network.conventional:
+        return "real"
+    streams: list[torch.Tensor] = []
+    for block in network.segments():
+        block.register_forward_hook(lambda module, given, out: streams.append(out.detach()))
+    with torch.no_grad():
+        network.train()(torch.rand(4, 8, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert all(stream.any() for stream in streams)
+    whole = [torch.equal(stream, stream.round()) for stream in streams]
+    assert len(set(whole)) == 1
+    return "spike" if whole[0] else "membrane"
+
+
+def row(name: str) -> str:
+    """Return the row of a model in the table of the page."""
+    kind: Any = models.models.get(name)
+    network = models.create(name, size="digits", neuron="gelu" if kind.conventional else "lif", seed=0)
+    mixers = [type(module).registered_name for module in network.modules() if isinstance(module, Attention)]
+    chosen = "" if any(field.endswith("attention") for field in kind.Config.model_fields) else ", fixed"
+    idea = models.describe(name).partition(": ")[2].rstrip(".")
+    sizes = [size for size in kind.Config.SIZES if size not in TINY]
+    count = parameters(name)
+    assert count is not None
+    cells = [
+        f"`{name}`", f"{kind.paper.venue} {kind.paper.year}", idea, residual(network),
+        code(list(dict.fromkeys(mixers))) + chosen, f"{format_count(count)} ({reference_size(name)})", code(sizes),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_row_of_a_model_is_what_the_model_is(name: str) -> None:
+    assert row(name) in section("What is here").splitlines(), f"docs/transformers.md needs the row\n{row(name)}"
+    assert set(TINY) <= set(models.models.get(name).Config.SIZES)
+
+
+def test_the_table_has_no_other_rows() -> None:
+    named = re.findall(r"^\| `([\w-]+)` \|", section("What is here"), re.MULTILINE)
+    assert named == sorted(ZOO)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_deviations_are_those_that_the_model_notes(name: str) -> None:
+    found = re.search(rf"^\*\*`{name}`\*\* (.*?)\n\n", section("Where paper and code differ"), re.MULTILINE | re.DOTALL)
+    note = models.models.get(name).paper.note
+    assert (found is not None) == bool(note), f"{name}: {note}"
+    if found:
+        assert " ".join(found[1].split()) == note
+
+
+@pytest.mark.parametrize(("title", "registry"), [("Attentions", attentions), ("Embeddings", embeddings)])
+def test_every_part_has_a_row(title: str, registry: Any) -> None:
+    named = re.findall(r"^\| `([\w-]+)` \|", section(title), re.MULTILINE)
+    assert named == sorted(own(registry))
+
+
+def test_recipes_and_suites_are_named() -> None:
+    missing = [name for name in recipes.names() if f"`{name}`" not in section("Training")]
+    assert not missing
+    named = re.findall(r"^\| `([\w-]+)` \|", section("Does a choice matter?"), re.MULTILINE)
+    assert named
+    assert set(named) <= set(suite_names())
+
+
+def test_every_block_of_yaml_is_valid() -> None:
+    found = [text for kind, text in test_tutorial.BLOCK.findall(TEXT) if kind == "yaml" and "# file:" not in text]
+    assert found
+    for text in found:
+        for line in text.splitlines():
+            for kind, value in yaml.safe_load(line.replace("RUN", "'0123456789ab'")).items():
+                normalise(kind, value)
+
+
+def test_every_block_does_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [(kind, text) for kind, text in test_tutorial.BLOCK.findall(TEXT) if kind != "yaml" or "# file:" in text]
+    monkeypatch.setattr(test_tutorial, "PAGE", PAGE)
+    monkeypatch.setattr(test_tutorial, "blocks", lambda: blocks)
+    test_tutorial.test_every_block_does_what_the_page_says(tmp_path, monkeypatch)
