@@ -185,4 +185,6 @@ _RULES: dict[str, Callable[[tuple[Any, ...], Tensor], Work | None]] = {
 BATCH_NORMS = frozenset(
     ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm")
 )
+SUMS = frozenset(("sum", "mean"))
+"""Reductions that add up each value once, so that events cost one addition each."""
 MAX_POOLS = frozenset(("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "amax"))

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from energy import products, updates
 from energy.activity import Activity
-from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, Work, pooled, work_of
+from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, SUMS, Work, pooled, work_of
 from energy.operands import Grid, Tags
 from energy.tally import Tally
 from neurons import Neuron
@@ -287,7 +287,8 @@ class Counter(TorchDispatchMode):
         sent = {"nonzero_outputs": float(torch.count_nonzero(out))} if name in ("relu", "sigmoid") else {}
         moving = [t for t in inputs if not self.is_fixed(t)]
         weights = {} if kind not in ("norm", "embedding") else products.weight_values(inputs, self)
-        described = [self.tags.operand(t) for t in moving[:2]] if kind == "elementwise" else []
+        reduced = name in SUMS
+        described = [self.tags.operand(t) for t in moving[:2]] if kind == "elementwise" or reduced else []
         operand = described[0].kind if described else "real"
         second = {"second_operand": described[1].kind, "second_bits": described[1].bits} if len(described) > 1 else {}
         bits = described[0].bits if described else x.element_size() * 8
@@ -298,11 +299,14 @@ class Counter(TorchDispatchMode):
         )  # fmt: skip
         if folded:
             return
+        on_events = bool(described) and all(d.is_events for d in described)
         for op, count in work.counts.items():
             effective = float(count)
-            if len(described) > 1 and all(d.is_events for d in described):
-                # Sums of spikes: one addition for each event; products of spikes: coincidences.
-                effective = sum(d.nonzero for d in described) if op == "add" else float(torch.count_nonzero(out))
+            # Sums of spikes: one addition for each event; products of spikes: coincidences.
+            if on_events and op == "add" and (reduced or len(described) > 1):
+                effective = sum(d.nonzero for d in described)
+            elif on_events and len(described) > 1:
+                effective = float(torch.count_nonzero(out))
             both = dict.fromkeys(("exact", "nominal", "fan_out", "kernel"), effective)
             self.tally.operation(key, op, operand=operand, bits=bits, dense=float(count), **both, **second)
         if kind == "embedding":

@@ -121,7 +121,7 @@ def _add_weighted(
     counter: Counter, key: str, kind: str, x: Tensor, operand: Operand, weight: Tensor, out: Tensor, counts: Counts,
     **sizes: Any,
 ) -> None:  # fmt: skip
-    bits, number = weight.element_size() * 8, distinct(weight)
+    bits, number = _weight_bits(counter, weight), distinct(weight)
     sources = counter.origins([x])
     _add_row(
         counter, key, kind, x, operand, out, weights=number, weight_nonzero=number - counter.weight_zeros(weight),
@@ -133,6 +133,12 @@ def _add_weighted(
     _add_sums(counter, key, counts, out)
     floor = "real" if operand.kind == "real" else None
     counter.tags.put(out, product=key, floor=floor, origins=frozenset({key}))
+
+
+def _weight_bits(counter: Counter, weight: Tensor) -> int:
+    """Return the bits of a weight: those that its module states where its weights are codes, or of the type."""
+    stated = getattr(counter.frame.module, "weight_bits", None) if counter.frame is not None else None
+    return stated if isinstance(stated, int) else weight.element_size() * 8
 
 
 def _add_sums(counter: Counter, key: str, counts: Counts, out: Tensor) -> None:

@@ -44,6 +44,13 @@ def run_steps(
     return torch.cat(outputs).unflatten(0, (len(outputs), -1)), list(state)
 
 
+def _channels_last(x: Tensor) -> bool:
+    """Whether maps [T, B, C, H, W] lie in memory with channels last, step after step or one step for all."""
+    step = x[0]
+    apart = x.stride(0) in (0, step.numel()) or len(x) == 1
+    return apart and not step.is_contiguous() and step.is_contiguous(memory_format=torch.channels_last)
+
+
 def run_fused(
     neuron: Neuron, x: Tensor, state: Mapping[str, Tensor] | None, *, keep: bool = True
 ) -> tuple[Tensor, dict[str, Tensor]] | None:
@@ -55,7 +62,7 @@ def run_fused(
     from neurons import compiler  # loads on first use
 
     order = None
-    if x.dim() == 5 and not x.is_contiguous() and x.flatten(0, 1).is_contiguous(memory_format=torch.channels_last):
+    if x.dim() == 5 and _channels_last(x):
         alike = all(value.dim() == 0 for value in (*neuron.parameters(), *neuron.buffers()))
         order = (0, 1, 3, 4, 2) if alike else None
     if order is not None:

@@ -48,6 +48,7 @@ class Dampfhoffer(EnergyModel):
     memory : {"sram_8kb", "sram_32kb", "sram_1024kb"}
         Memory of weights, states and activations; a word takes its share of a 64-bit access.
     weight_bits, activation_bits, state_bits : int
+        Weights of a layer that are narrower themselves keep their own bits.
     weight_reuse, activation_reuse, psum_reuse : float, optional
         Products that one fetch serves in a conventional layer; all that there are when left out.
     precision : {"int8", "int16", "int32", "fp16", "fp32"}
@@ -124,7 +125,7 @@ class Dampfhoffer(EnergyModel):
         state = self._word(self.state_bits, hardware)
         return {
             "compute": events * hardware[f"{self.accumulator}_add"],
-            "memory_weight": events * self._word(self.weight_bits, hardware),
+            "memory_weight": events * self._weight(layer, hardware),
             "memory_state": 2 * events * state,
             "memory_activation": (layer.nonzero if layer.magnitude != layer.magnitude else layer.magnitude)
             * self._word(1, hardware),
@@ -139,7 +140,7 @@ class Dampfhoffer(EnergyModel):
         reuse = self._reuse(layer)
         return {
             "compute": hardware[f"{self.precision}_mul"] + hardware[f"{self.accumulator}_add"],
-            "memory_weight": self._word(self.weight_bits, hardware) / reuse["weight"],
+            "memory_weight": self._weight(layer, hardware) / reuse["weight"],
             "memory_activation": self._word(self.activation_bits, hardware) / reuse["activation"],
             "memory_partial_sum": 2 * self._word(self.state_bits, hardware) / reuse["psum"],
         }
@@ -154,7 +155,10 @@ class Dampfhoffer(EnergyModel):
         stated = {"weight": self.weight_reuse, "activation": self.activation_reuse, "psum": self.psum_reuse}
         return {name: most[name] if value is None else value for name, value in stated.items()}
 
-    def _word(self, bits: int, hardware: Hardware) -> float:
+    def _weight(self, layer: Layer, hardware: Hardware) -> float:
+        return self._word(layer.weight_width(self.weight_bits), hardware)
+
+    def _word(self, bits: float, hardware: Hardware) -> float:
         return hardware[self.memory] * bits / _BUS
 
     def figures(self, layers: Sequence[Layer], hardware: Hardware) -> dict[str, float | str]:
@@ -174,10 +178,11 @@ class Dampfhoffer(EnergyModel):
 
     def _break_even(self, layers: Sequence[Layer], hardware: Hardware) -> float:
         met = [layer for layer in layers if layer.is_product and not layer.second_operand and layer.operand in EVENTS]
-        connections = sum(layer.count("mac") / layer.T for layer in met)
-        if not connections:
+        connections = [layer.count("mac") / layer.T for layer in met]
+        if not sum(connections):
             return NAN
-        rival = sum(layer.count("mac") / layer.T * sum(self._connection(layer, hardware).values()) for layer in met)
+        each = list(zip(met, connections, strict=True))
+        rival = sum(count * sum(self._connection(layer, hardware).values()) for layer, count in each)
         behind = {neuron.layer: neuron for layer in met for neuron in [layer.neuron_behind] if neuron is not None}
         state = 0.0
         for neuron in behind.values():
@@ -185,10 +190,8 @@ class Dampfhoffer(EnergyModel):
                 priced = self._neuron(neuron, hardware)
                 parts = priced.parts if priced is not None else {}
                 state += parts.get("neuron", 0.0) + parts.get("memory_state", 0.0)
-        word = self._word
-        event = hardware[f"{self.accumulator}_add"] + word(self.weight_bits, hardware)
-        event += 2 * word(self.state_bits, hardware)
-        return max(0.0, rival - state) / (connections * event)
+        event = hardware[f"{self.accumulator}_add"] + 2 * self._word(self.state_bits, hardware)
+        return max(0.0, rival - state) / sum(count * (event + self._weight(layer, hardware)) for layer, count in each)
 
 
 def _unrolled(operations: Sequence[Any]) -> float:

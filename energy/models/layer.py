@@ -75,6 +75,10 @@ class Layer:
             sum(m.elements for m in self.memory if (m.role, m.direction, m.policy) == (role, direction, policy))
         )
 
+    def weight_width(self, stated: float) -> float:
+        """Return the bits of one of its weights: those that a model states, or its own where these are fewer."""
+        return min(stated, self.weight_bits) if self.weight_bits == self.weight_bits else stated
+
     @property
     def gets_events(self) -> bool:
         """Whether spikes, or sums of spikes, reach it."""

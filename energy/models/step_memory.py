@@ -42,6 +42,7 @@ class StepMemory(EnergyModel):
     mac, ac, memory_bit : float, optional
         Prices in pJ; from the hardware (fp32, and the bit of memory) when left out.
     weight_bits, state_bits : int
+        Weights of a layer that are narrower themselves keep their own bits.
     weight_fetch : {"operation", "layer"}
         A weight is fetched for every operation (events only, dense for conventional layers; see ``weight_reuse``),
         or once for every time step.
@@ -107,5 +108,5 @@ class StepMemory(EnergyModel):
             activations += layer.second_inputs * layer.second_bits
         parts = {"compute": compute, "memory_activation": activations * bit if activations else NAN}
         if not layer.second_operand:
-            parts["memory_weight"] = fetches * self.weight_bits * bit
+            parts["memory_weight"] = fetches * layer.weight_width(self.weight_bits) * bit
         return Price(parts, "" if activations else "no price for activations: the record does not state its inputs")

@@ -37,6 +37,7 @@ class Yan(EnergyModel):
     event_bits : float
         Bits of an event; the price of a bit has its share of metadata in it.
     weight_bits : int
+        Those of a layer itself where its weights are narrower (not in the break-even rates).
     weight_bit : float, optional
         Reading one bit of a weight, in pJ; from the hardware when left out.
     mac_ratio : float, optional
@@ -97,7 +98,7 @@ class Yan(EnergyModel):
     def _spiking(self, layer: Layer, hardware: Hardware) -> Price:
         events, dense = _events(layer), layer.count("mac")
         uses = events * layer.T / dense if dense else 0.0
-        fetched = self._weights(layer) * self.weight_bits * self._weight_bit(hardware)
+        fetched = self._weights(layer) * layer.weight_width(self.weight_bits) * self._weight_bit(hardware)
         by_event = {
             "memory_weight": fetched * {"event": uses, "once": min(1.0, uses), "resident": 0.0}[self.weight_fetch],
             "routing": events * self.event_bits * self.hops * hardware["event_move"],
@@ -118,7 +119,8 @@ class Yan(EnergyModel):
             ratio = operation.bits if self.mac_ratio is None else self.mac_ratio
             compute += operation.exact * ratio * hardware["acc"]
             moved += operation.dense * operation.bits * self.hops * hardware["dense_move"]
-        weights = self._weights(layer) * layer.T * self.weight_bits * self._weight_bit(hardware)
+        weight = layer.weight_width(self.weight_bits) * self._weight_bit(hardware)
+        weights = self._weights(layer) * layer.T * weight
         return Price({"compute": compute, "memory_weight": weights, "routing": moved})
 
     @staticmethod

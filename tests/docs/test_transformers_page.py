@@ -16,13 +16,15 @@ from step.learners import recipes
 from step.models.transformer.attention import Attention, attentions
 from step.models.transformer.base import ImageNetwork
 from step.models.transformer.embedding import embeddings
+from step.models.transformer.parts import _ATTENTION, _EMBEDDING
 from step.report.units import format_count
 from step.spec import normalise
-from step.suite import suite_names
+from step.suite import load_suite, suite_names
 from step.zoo import parameters, reference_size
 
 PAGE = Path(__file__).parents[2] / "docs" / "transformers.md"
 TEXT = PAGE.read_text(encoding="utf-8")
+FIXED = (*_ATTENTION, *_EMBEDDING)
 TINY = ("digits", "fashion")
 
 
@@ -35,7 +37,7 @@ ZOO = [name for name in own(models.models) if issubclass(models.models.get(name)
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^## |^### |\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert found, f"docs/transformers.md has no section {title!r}"
     return found[1]
 
@@ -98,8 +100,11 @@ def test_deviations_are_those_that_the_model_notes(name: str) -> None:
 
 @pytest.mark.parametrize(("title", "registry"), [("Attentions", attentions), ("Embeddings", embeddings)])
 def test_every_part_has_a_row(title: str, registry: Any) -> None:
-    named = re.findall(r"^\| `([\w-]+)` \|", section(title), re.MULTILINE)
-    assert named == sorted(own(registry))
+    found = re.findall(r"^\| `([\w-]+)` \|.*\| ([^|]*) \|$", section(title), re.MULTILINE)
+    assert [name for name, _ in found] == sorted(own(registry))
+    for name, options in found:
+        given = [option for option in registry.options(name) if option not in FIXED]
+        assert options == (code(given) or "none"), name
 
 
 def test_recipes_and_suites_are_named() -> None:
@@ -110,17 +115,22 @@ def test_recipes_and_suites_are_named() -> None:
     assert set(named) <= set(suite_names())
 
 
-def test_every_block_of_yaml_is_valid() -> None:
-    found = [text for kind, text in test_tutorial.BLOCK.findall(TEXT) if kind == "yaml" and "# file:" not in text]
+def test_every_block_of_yaml_is_valid(tmp_path: Path) -> None:
+    found = [text for kind, text in test_tutorial.BLOCK.findall(TEXT) if kind == "yaml"]
     assert found
     for text in found:
+        if text.startswith("# file:"):
+            path = tmp_path / "suite.yaml"
+            path.write_text(text, encoding="utf-8")
+            assert load_suite(path).specs
+            continue
         for line in text.splitlines():
-            for kind, value in yaml.safe_load(line.replace("RUN", "'0123456789ab'")).items():
+            for kind, value in yaml.safe_load(line).items():
                 normalise(kind, value)
 
 
 def test_every_block_does_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = [(kind, text) for kind, text in test_tutorial.BLOCK.findall(TEXT) if kind != "yaml" or "# file:" in text]
+    blocks = [(kind, text) for kind, text in test_tutorial.BLOCK.findall(TEXT) if kind != "yaml"]
     monkeypatch.setattr(test_tutorial, "PAGE", PAGE)
     monkeypatch.setattr(test_tutorial, "blocks", lambda: blocks)
     test_tutorial.test_every_block_does_what_the_page_says(tmp_path, monkeypatch)
