@@ -32,6 +32,7 @@ class BitBudget(EnergyModel):
     sparse : bool
         NS-ACE (firing rates count), or S-ACE, to which a silent network is as complex as a busy one.
     weight_bits : int
+        Weights of a layer that are narrower themselves keep their own bits.
     real_bits : int, optional
         Bits of an operand that is real, such as the pixels of a static image; those of its type when left out.
     convention : {"nominal", "exact", "fan_out", "kernel"}
@@ -67,7 +68,7 @@ class BitBudget(EnergyModel):
     def price_layer(self, layer: Layer, hardware: Hardware) -> Price | None:
         if not layer.is_product:
             return None
-        return Price({"compute": sum(self._bit_operations(operation) for operation in layer.macs)})
+        return Price({"compute": sum(self._bit_operations(layer, operation) for operation in layer.macs)})
 
     def figures(self, layers: Sequence[Layer], hardware: Hardware) -> dict[str, float | str]:
         """Return S-ACE and NS-ACE of the network."""
@@ -78,13 +79,13 @@ class BitBudget(EnergyModel):
                 sparse=sparse, weight_bits=self.weight_bits, real_bits=self.real_bits, convention=self.convention,
                 integers=self.integers,
             )  # fmt: skip
-            found[name] = sum(model._bit_operations(operation) for layer in products for operation in layer.macs)
+            found[name] = sum(model._bit_operations(layer, operation) for layer in products for operation in layer.macs)
         return found
 
-    def _bit_operations(self, operation: Any) -> float:
+    def _bit_operations(self, layer: Layer, operation: Any) -> float:
         bits = self._bits(operation.operand, operation.bits)
         second = operation.second_operand
-        other = self.weight_bits if not second else self._bits(second, operation.second_bits)
+        other = layer.weight_width(self.weight_bits) if not second else self._bits(second, operation.second_bits)
         if not self.sparse:
             return dense(operation, self.convention) * bits * other
         if self.integers == "unrolled" and operation.operand == "integer" and not second:
