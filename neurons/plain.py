@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
@@ -23,5 +25,5 @@ def plain() -> Iterator[None]:
 
 
 def is_plain() -> bool:
-    """Whether the plain form is asked for."""
-    return _plain.get()
+    """Whether the plain form is asked for; always while ``torch.compile`` captures a graph, which sees through it."""
+    return torch.compiler.is_compiling() or _plain.get()
