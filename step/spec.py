@@ -19,6 +19,8 @@ from neurons.errors import OptionError, StepError, suggest
 from neurons.registry import Registry, name_and_options
 from neurons.surrogate import surrogates
 from step import learners, models
+from step.models.transformer.attention import attentions
+from step.models.transformer.embedding import embeddings
 
 Component = dict[str, Any]
 """A mapping with a name and the options of what stands behind the name."""
@@ -63,7 +65,7 @@ class Spec(BaseModel):
     measure: Measure = Field(default_factory=Measure)
     seed: int = Field(0, ge=0, lt=2**31)
     code: dict[str, str] = {}
-    """SHA-256 of the plugin files that define components of this run, by component."""
+    """SHA-256 of the plugin files that define components of this run or parts of its network, by component."""
 
     @field_validator("dataset", "model", "neuron", "learner", "protocol", "encoder", mode="before")
     @classmethod
@@ -211,10 +213,11 @@ def _try(kind: str, name: str, options: Component) -> None:
 
 
 def _plugin_code(spec: Spec) -> dict[str, str]:
-    found = {}
-    for kind in ("dataset", "encoder", "model", "neuron", "learner", "protocol"):
-        maker = _REGISTRIES[kind].get(getattr(spec, kind)["name"])
-        digest = getattr(sys.modules.get(maker.__module__), "__step_plugin__", None)
-        if digest:
-            found[kind] = digest
-    return found
+    kinds = ("dataset", "encoder", "model", "neuron", "learner", "protocol")
+    makers = {kind: _REGISTRIES[kind].get(getattr(spec, kind)["name"]) for kind in kinds}
+    for field, part in spec.model.items():
+        for parts in (attentions, embeddings):
+            if isinstance(part, Mapping) and field.endswith(parts.kind):
+                makers[f"model.{field}"] = parts.get(part["name"])
+    found = {kind: getattr(sys.modules.get(m.__module__), "__step_plugin__", None) for kind, m in makers.items()}
+    return {kind: digest for kind, digest in found.items() if digest}

@@ -32,7 +32,7 @@ def parameters(name: str, size: str | None = None) -> int | None:
 
     from step import models
 
-    options = {} if size is None else {"size": size}
+    options: dict[str, Any] = {} if size is None else {"size": size}
     try:
         with torch.device("meta"):
             return models.create(name, neuron=_neuron(_kind(name)), **options).parameter_count
@@ -53,10 +53,10 @@ def _neuron(kind: type[Network]) -> str:
 def reference_size(name: str) -> str | None:
     """Return the name of the size that a model has when no option is given; None where it has no name."""
     config = _kind(name).Config
-    for size in config.SIZES:
-        if config(size=size) == config():  # type: ignore[call-arg]
-            return size
-    return None
+    try:
+        return next((size for size in config.SIZES if config(size=size) == config()), None)  # type: ignore[call-arg]
+    except ValueError:  # a model of a plugin that has no defaults
+        return None
 
 
 def overview() -> pd.DataFrame:
@@ -111,7 +111,7 @@ def overview_shown(frame: pd.DataFrame) -> pd.DataFrame:
         size = f" ({row['ImageNet size'].removeprefix('imagenet-')})" if data == "ImageNet" else ""
         return f"{row[data]}{size}{' *' * (data in row['by_others'].split(', '))}"
 
-    rows = frame.to_dict("records")
+    rows: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
     shown = frame[["model", "venue", "year", "size"]].copy()
     shown["year"] = [None if pd.isna(year) else str(year) for year in frame["year"]]
     shown["parameters"] = [None if pd.isna(row["parameters"]) else format_count(row["parameters"]) for row in rows]
@@ -134,14 +134,14 @@ def sizes(name: str) -> pd.DataFrame:
 
     kind = _kind(name)
     published = kind.paper.published if kind.paper else ()
-    here = list(kind.Config.SIZES) or [None]
+    here: list[str | None] = [*kind.Config.SIZES] or [None]
     rows = []
     for size in [*here, *dict.fromkeys(each.size for each in published if each.size not in here)]:
         own: dict[str, object] = {"size": size, "image": None, "parameters": None}
         if size in here:
             own |= {"image": _image(kind, size), "parameters": parameters(name, size)}
-        for figure in [each for each in published if each.size == size] or [None]:
-            rows.append({**own, **_published(figure)})
+        figures: list[Published | None] = [each for each in published if each.size == size]
+        rows += [{**own, **_published(figure)} for figure in figures or [None]]
     types = {"parameters": "Int64", "published M": "Float64", "accuracy": "Float64", "T": "Int64"}
     return pd.DataFrame(rows).astype(types)
 
@@ -161,7 +161,7 @@ def sizes_shown(frame: pd.DataFrame) -> pd.DataFrame:
 def _image(kind: type[Network], size: str | None) -> str | None:
     try:
         config = kind.Config(**({} if size is None else {"size": size}))
-    except ValueError:  # a model of a plugin that has no defaults
+    except ValueError:
         return None
     side, channels = (getattr(config, field, None) for field in ("image_size", "channels"))
     return None if side is None or channels is None else f"{side}x{side}x{channels}"

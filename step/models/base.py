@@ -114,10 +114,22 @@ class Network(nn.Module):
         return streaming(x), after
 
     def twin(self, neuron: str | Mapping[str, Any] | NeuronFactory) -> Self:
-        """Return the same network with other neurons; all weights outside the neurons are copied."""
+        """Return the same network with other neurons; all weights outside the neurons are copied.
+
+        Steps of quantised weights go along where both networks have them.
+
+        Raises
+        ------
+        ShapeError
+            When the networks differ in other weights.
+        """
         twin = type(self)(self.config, factory(neuron))
-        neuron_paths = tuple(f"{name}." for name, m in self.named_modules() if isinstance(m, Neuron))
-        weights = {k: v for k, v in self.state_dict().items() if not k.startswith(neuron_paths)}
+        weights = _outside_neurons(self)
+        steps = {name for name in {*weights, *_outside_neurons(twin)} if name.endswith("weight_step")}
+        have, want = set(weights) - steps, set(_outside_neurons(twin)) - steps
+        if have != want:
+            kind = getattr(type(self), "registered_name", type(self).__name__)
+            raise ShapeError(f"a {kind} of {twin.neuron.name} has other weights: {_difference(have, want)}")
         twin.load_state_dict(weights, strict=False)
         reference = next(self.parameters(), None)
         if reference is not None:
@@ -158,6 +170,11 @@ def _stream(neuron: Neuron, name: str, before: State | None, after: NetworkState
         raise ShapeError(f"neuron {name!r} is used twice in one pass; give each place a neuron of its own")
     y, after[name] = neuron.run(x, before)
     return y
+
+
+def _outside_neurons(network: nn.Module) -> dict[str, Tensor]:
+    paths = tuple(f"{name}." for name, module in network.named_modules() if isinstance(module, Neuron))
+    return {name: value for name, value in network.state_dict().items() if not name.startswith(paths)}
 
 
 def _difference(have: set[str], want: set[str]) -> str:

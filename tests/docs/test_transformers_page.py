@@ -24,6 +24,7 @@ from step.zoo import parameters, reference_size
 
 PAGE = Path(__file__).parents[2] / "docs" / "transformers.md"
 TEXT = PAGE.read_text(encoding="utf-8")
+README = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
 FIXED = (*_ATTENTION, *_EMBEDDING)
 TINY = ("digits", "fashion")
 
@@ -67,7 +68,7 @@ def row(name: str) -> str:
     network = models.create(name, size="digits", neuron="gelu" if kind.conventional else "lif", seed=0)
     mixers = [type(module).registered_name for module in network.modules() if isinstance(module, Attention)]
     chosen = "" if any(field.endswith("attention") for field in kind.Config.model_fields) else ", fixed"
-    idea = models.describe(name).partition(": ")[2].rstrip(".")
+    idea = re.sub(r"^[^(:]*\([^)]*\): ", "", models.describe(name)).rstrip(".")  # without name, venue and year
     sizes = [size for size in kind.Config.SIZES if size not in TINY]
     count = parameters(name)
     assert count is not None
@@ -113,6 +114,18 @@ def test_recipes_and_suites_are_named() -> None:
     named = re.findall(r"^\| `([\w-]+)` \|", section("Does a choice matter?"), re.MULTILINE)
     assert named
     assert set(named) <= set(suite_names())
+
+
+def test_the_readme_counts_right_and_its_example_runs() -> None:
+    spiking = [name for name in ZOO if not models.models.get(name).conventional]
+    counted = f"{len(spiking)} spiking transformers with {len(own(attentions))} attentions and {len(own(embeddings))}"
+    assert f"| {counted} embeddings, ViT" in README
+    words = {12: "Twelve", 13: "Thirteen", 14: "Fourteen", 15: "Fifteen", 16: "Sixteen"}[len(spiking)]
+    part = README.split("## Spiking transformers\n")[1].split("\n## ")[0]
+    assert part.strip().startswith(words)
+    assert TEXT.startswith(f"# Spiking transformers\n\n{words} ")
+    (block,) = [text for kind, text in test_tutorial.BLOCK.findall(part) if kind == "python"]
+    exec(compile(block, "README.md", "exec"), {})
 
 
 def test_every_block_of_yaml_is_valid(tmp_path: Path) -> None:

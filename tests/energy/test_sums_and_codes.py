@@ -6,8 +6,7 @@ from torch import nn
 
 import energy
 import neurons
-from energy import Record
-from energy.hardware import hardware
+from energy import Record, hardware
 from step.models.transformer.quantised import QuantisedLinear
 
 DENSE = 1000
@@ -92,13 +91,9 @@ def test_models_take_the_bits_of_a_layer_where_they_are_fewer(model: str, part: 
 
 
 def test_the_break_even_of_a_layer_sees_its_own_bits() -> None:
-    def limit(weight_bits: float) -> float:
-        return float(energy.price(given(weight_bits, "integer"), "dampfhoffer").attrs["figures"][
-            "break_even_spikes_per_synapse"
-        ])  # fmt: skip
-
-    # With every value fetched once, both sides lose the same six bits of a weight for each connection.
-    prices = hardware("45nm")
-    assert limit(32) == limit(8)
-    assert limit(2) != limit(8)
-    assert prices["sram_8kb"] > 0
+    figures = energy.price(given(2, "integer"), "dampfhoffer").attrs["figures"]
+    prices = hardware.load("45nm")
+    word = prices["sram_8kb"] / 64  # of a bit; an access is 64 bits wide
+    rival = prices["int8_mul"] + prices["int32_add"] + word * (2 + 8 / (DENSE / 50) + 2 * 32 / (DENSE / 20))
+    event = prices["int32_add"] + word * (2 + 2 * 32)
+    assert figures["break_even_spikes_per_synapse"] == pytest.approx(rival / event)

@@ -10,6 +10,8 @@ import time
 import pandas as pd
 import pytest
 
+from step import models
+
 PYTHON = [sys.executable, "-m", "step.cli"]
 
 
@@ -64,6 +66,70 @@ def test_plugins_are_listed(tmp_path):
     assert "line 3: ValueError: no" in wrong.stderr
 
 
+def test_models_are_listed_with_papers_and_parameters(tmp_path):
+    done = step("list", "models", "--export", tmp_path / "models.json")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("spikformer ")]
+    assert [line.split() for line in lines] == [
+        ["spikformer", "ICLR", "2023", "cifar-4-384", "9.32", "M", "95.51", "74.81", "(8-768)"]
+    ]
+    for words in ("mlp", "cnn", "96.79 *", "published", "None was measured by STEP", "step list models NAME"):
+        assert words in done.stdout
+    rows = {row["model"]: row for row in json.loads((tmp_path / "models.json").read_text())}
+    assert set(rows) == set(models.names())
+    assert rows["spikformer"]["parameters"] == models.create("spikformer").parameter_count
+    assert rows["qkformer"]["ImageNet size"] == "imagenet-10-768"  # not the figure of larger images
+    assert rows["maxformer"]["by_others"] == "CIFAR-10, CIFAR-100"
+    assert rows["mlp"]["venue"] is None
+
+
+def test_one_model_is_shown_with_its_sizes_and_sources(tmp_path):
+    done = step("list", "models", "sdt", "--export", tmp_path / "sdt.csv")
+    assert done.returncode == 0, done.stderr
+    for words in ("arXiv:2307.01694", "Here: The neuron of the mask", "66.34 M", "STEP, arXiv:2505.11151", "97.8 %"):
+        assert words in done.stdout
+    rows = pd.read_csv(tmp_path / "sdt.csv")
+    kind = models.models.get("sdt")
+    assert len(rows) == len(kind.paper.published) + len(set(kind.Config.SIZES) - set(_sizes(kind)))
+    large = rows[rows["size"] == "imagenet-8-768"].iloc[0]
+    assert (large["image"], large["accuracy"], large["T"]) == ("224x224x3", 76.32, 4)
+    assert round(large["parameters"] / 1e6, 2) == large["published M"] == 66.34
+    # a published size that is not here has no parameters of ours
+    assert rows[rows["size"] == "dvs-2-256"]["parameters"].isna().all()
+    plain = step("list", "models", "cnn")
+    assert plain.returncode == 0, plain.stderr
+    assert "published" not in plain.stdout.splitlines()[3]
+
+
+def _sizes(kind):
+    return [figure.size for figure in kind.paper.published]
+
+
+def test_parts_and_recipes_are_listed_and_explained():
+    assert "sdsa-3" in step("list", "attentions").stdout
+    assert "tokenizer" in step("list", "embeddings").stdout
+    assert "arXiv 2505.11151" in step("list", "recipes").stdout
+    assert "Q K^T V" in step("list", "attentions", "ssa").stdout
+    recipe = step("list", "recipes", "sdt-imagenet").stdout
+    for words in ("From 8_512_300E_t4.yml", "optimiser: lamb", "Unsure: clipping at 1"):
+        assert words in recipe
+    assert "12,000 training images" in step("list", "suites", "attention").stdout
+
+
+def test_a_model_of_a_plugin_is_listed(tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from step import models\n\n\nclass Config(models.MLP.Config):\n    bottleneck: int\n\n\n"
+        '@models.register("mine")\nclass Mine(models.MLP):\n    """Mine: an idea."""\n\n    Config = Config\n'
+    )
+    listed = step("list", "models", "--plugin", plugin)
+    assert listed.returncode == 0, listed.stderr
+    assert any(line.split()[0] == "mine" for line in listed.stdout.splitlines())
+    shown = step("list", "models", "mine", "--plugin", plugin)
+    assert shown.returncode == 0, shown.stderr
+    assert "Mine: an idea." in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -81,6 +147,11 @@ def test_plugins_are_listed(tmp_path):
         (["run", "quick", "--plugin", "none.py"], "does not exist"),
         (["show", "quick"], "run: step run quick"),
         (["fetch", "cifar"], "unknown"),
+        (["list", "models", "spikfromer"], "did you mean 'spikformer'"),
+        (["list", "recipes", "sdt-cifra"], "did you mean 'sdt-cifar'"),
+        (["list", "suites", "atention"], "did you mean 'attention'"),
+        (["list", "--export", "all.csv"], "--export takes a table"),
+        (["list", "attentions", "ssa", "--export", "ssa.csv"], "--export takes a table"),
     ],
 )
 def test_wrong_input_gets_one_line_and_nothing_is_written(tmp_path, arguments, words):

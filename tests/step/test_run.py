@@ -17,8 +17,10 @@ from energy import measure, price
 from neurons.errors import StepError
 from step.api import place_of, plan
 from step.learners import checkpoint
+from step.plugins import load_plugin
 from step.results import Results
 from step.runner import build, check, execute
+from step.spec import Spec
 from step.suite import load_suite
 
 PLUGIN = '''
@@ -265,3 +267,22 @@ def test_neurons_that_learn_their_threshold_or_hold_others_leave_a_trace(tiny_su
     changes = {"neuron": ["glif", "hd-lif"], "seed": [0], "learner.epochs": 1}
     step.run(tiny_suite, folder=tmp_path, overrides=changes)
     assert len(list(tmp_path.rglob("trace.safetensors"))) == 2
+
+
+def test_a_changed_attention_of_a_plugin_is_another_run(tmp_path):
+    text = """
+from step.models.transformer.attention import SpikingSelfAttention, attentions
+
+@attentions.register("mine-{number}")
+class Mine(SpikingSelfAttention):
+    factor = {factor}
+"""
+    ids = []
+    for factor in (1, 2):
+        plugin = tmp_path / f"mine{factor}.py"
+        plugin.write_text(text.format(number=factor, factor=factor))
+        load_plugin(plugin)
+        spec = Spec.parse({"dataset": "digits", "model": {"name": "spikformer", "attention": f"mine-{factor}"}})
+        assert set(spec.code) == {"model.attention"}
+        ids.append(spec.code["model.attention"])
+    assert ids[0] != ids[1]

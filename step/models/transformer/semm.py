@@ -90,7 +90,7 @@ class SEMM(Transformer):
 
     Config = SEMMConfig
     paper = Paper(
-        "Spiking Transformer with Experts Mixture", "NeurIPS", 2024, "",
+        "Spiking Transformer with Experts Mixture", "NeurIPS", 2024, "openreview.net/forum?id=WcIeEtY3AG",
         published=(
             Published("cifar-4-384", "CIFAR-10", 95.78),
             Published("cifar-4-384", "CIFAR-100", 79.04),
