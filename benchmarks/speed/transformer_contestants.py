@@ -82,7 +82,7 @@ class Contestant:
         inference: Callable[[], Callable[[Tensor], Tensor]] | None = None,
     ) -> None:
         self.network, self.sequence = network, sequence
-        self.call = call or network
+        self.call = network if call is None else call
         self.prepare = inference
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=1e-6)
         self._fast: Callable[[Tensor], Tensor] | None = None
