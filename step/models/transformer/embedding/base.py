@@ -6,8 +6,11 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from neurons import NeuronFactory
 from neurons.errors import OptionError
 from neurons.registry import Registry
+from step.models.layers import Spiking
+from step.models.transformer.residual import Residual
 
 embeddings: Registry[Embedding] = Registry("embedding", "embeddings")
 """Makers ``(channels, dim, image_size, pools, neuron, *, residual, **options) -> Embedding`` by name."""
@@ -61,6 +64,15 @@ def halved(size: int, times: int) -> int:
     for _ in range(times):
         size = -(-size // 2)
     return size
+
+
+def position_branch(layer: nn.Module, dim: int, neuron: NeuronFactory, residual: Residual) -> nn.Module:
+    """Return the relative position branch, to be added to its input: neuron(layer(x)), or layer(neuron(x)).
+
+    The neuron stands behind the layer with a spike residual, before it with a membrane residual.
+    """
+    fire = neuron(features=dim, axis=-3)
+    return Spiking(layer, fire) if residual == "spike" else nn.Sequential(fire, layer)
 
 
 def to_tokens(maps: Tensor) -> Tensor:

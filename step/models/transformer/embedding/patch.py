@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from neurons import NeuronFactory
 from neurons.errors import OptionError
 from step.models.layers import ConvNorm, Folded, MaxPool, Spiking
-from step.models.transformer.embedding.base import Embedding, Pools, embeddings, halved, halvings
+from step.models.transformer.embedding.base import Embedding, Pools, embeddings, halved, halvings, position_branch
 from step.models.transformer.residual import Residual
 
 
@@ -95,15 +95,11 @@ class TwoConvolutions(Embedding):
         self.grid = (side, side)
         first: nn.Module = Spiking(ConvNorm(channels, dim // 4), neuron(features=dim // 4, axis=-3))
         second: nn.Module = ConvNorm(dim // 4, dim)
-        branch: nn.Module = ConvNorm(dim, dim)
         if residual == "spike":
             second = Spiking(second, neuron(features=dim, axis=-3))
-            branch = Spiking(branch, neuron(features=dim, axis=-3))
-        else:
-            branch = nn.Sequential(neuron(features=dim, axis=-3), branch)
         self.first = nn.Sequential(first, *(MaxPool() for _ in range(times // 2)))
         self.second = nn.Sequential(second, *(MaxPool() for _ in range(times - times // 2)))
-        self.position = branch
+        self.position = position_branch(ConvNorm(dim, dim), dim, neuron, residual)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.second(self.first(x))

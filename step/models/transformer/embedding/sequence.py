@@ -11,7 +11,7 @@ from neurons import NeuronFactory
 from neurons.errors import OptionError
 from step.models.base import fold_time
 from step.models.layers import ConvNorm, Spiking
-from step.models.transformer.embedding.base import Embedding, Pools, embeddings, halved
+from step.models.transformer.embedding.base import Embedding, Pools, embeddings, halved, position_branch
 from step.models.transformer.residual import Residual
 
 TOKENS = 64
@@ -63,9 +63,7 @@ class SequenceEmbedding(Embedding):
             if stage < 3 or residual == "spike":
                 layer = Spiking(layer, neuron(features=outputs, axis=-3))
             self.stages.append(layer)
-        branch: nn.Module = ConvNorm(dim, dim, kernel=(1, 3))
-        fire = neuron(features=dim, axis=-3)
-        self.position = Spiking(branch, fire) if residual == "spike" else nn.Sequential(fire, branch)
+        self.position = position_branch(ConvNorm(dim, dim, kernel=(1, 3)), dim, neuron, residual)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(3).unsqueeze(3)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from neurons import NeuronFactory
 from neurons.errors import OptionError
 from step.models.layers import ConvNorm, MaxPool, Spiking
-from step.models.transformer.embedding.base import Embedding, Pools, embeddings, halved, halvings
+from step.models.transformer.embedding.base import Embedding, Pools, embeddings, halved, halvings, position_branch
 from step.models.transformer.residual import Residual
 
 
@@ -64,10 +64,7 @@ class SpikingPatchSplitting(Embedding):
                     continue
                 layer = Spiking(layer, fire)
             self.stages.append(nn.Sequential(layer, *pool))
-        if residual == "spike":
-            self.position: nn.Module = Spiking(ConvNorm(dim, dim), neuron(features=dim, axis=-3))
-        else:
-            self.position = nn.Sequential(neuron(features=dim, axis=-3), ConvNorm(dim, dim))
+        self.position = position_branch(ConvNorm(dim, dim), dim, neuron, residual)
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
