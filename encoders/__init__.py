@@ -12,10 +12,23 @@ from encoders.direct import Direct
 from encoders.latency import Latency
 from encoders.phase import Phase
 from encoders.rate import Rate
+from encoders.sequence import Sequence
 
 register = encoders.register
 create = encoders.create
 names = encoders.names
 describe = encoders.describe
 
-__all__ = ["Direct", "Encoder", "Latency", "Phase", "Rate", "create", "describe", "encoders", "names", "register"]
+__all__ = [
+    "Direct",
+    "Encoder",
+    "Latency",
+    "Phase",
+    "Rate",
+    "Sequence",
+    "create",
+    "describe",
+    "encoders",
+    "names",
+    "register",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
@@ -19,7 +20,7 @@ encoders: Registry[Encoder] = Registry("encoder", "encoders")
 class Encoder(ABC):
     """Base of all encoders: write ``encode``, say what the output holds, and the rest follows.
 
-    An encoder keeps no state. All encoders read values in [0, 1] and refuse others: the codes of rate, latency
+    An encoder keeps no state. Encoders of images read values in [0, 1] and refuse others: the codes of rate, latency
     and phase have no meaning outside, and data normalised by mean and standard deviation leave that range.
 
     Attributes
@@ -32,10 +33,16 @@ class Encoder(ABC):
         network knows that its stem needs to be computed once only.
     random : bool
         Whether the output is drawn, so that a call needs a generator.
+    own_steps : bool
+        Whether the samples are sequences that bring their time steps along.
+    bounded : bool
+        Whether values outside [0, 1] are refused.
     """
 
     repeats: bool = False
     random: ClassVar[bool] = False
+    own_steps: ClassVar[bool] = False
+    bounded: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -68,14 +75,15 @@ class Encoder(ABC):
         ShapeError
             When ``x`` is not a floating-point tensor [B, ...] with at least one value.
         OptionError
-            When ``x`` leaves [0, 1] or holds NaN, when T < 1, or when a generator is missing.
+            When ``x`` leaves [0, 1] (any finite number is allowed where the encoder says so) or holds NaN, when T < 1,
+            or when a generator is missing.
         """
         name = type(self).__name__
         if isinstance(T, bool) or not isinstance(T, int) or T < 1:
             raise OptionError(f"{name} needs a whole number of time steps T >= 1, not {T!r}")
         if x.dim() < 1 or x.numel() == 0 or not x.is_floating_point():
             raise ShapeError(f"{name} takes a floating-point tensor [B, ...], not {x.dtype} {list(x.shape)}")
-        _check_range(x, name)
+        _check_range(x, name, self.bounded)
         if self.random:
             _check_generator(generator, x, name)
         return self.encode(x, T, generator)
@@ -85,9 +93,13 @@ class Encoder(ABC):
         return f"{type(self).__name__}({options})"
 
 
-def _check_range(x: Tensor, name: str) -> None:
+def _check_range(x: Tensor, name: str, bounded: bool) -> None:
     # One pass over the data; NaN comes through as both ends of the range.
     low, high = (float(end) for end in x.detach().aminmax())
+    if not bounded:
+        if not math.isfinite(low + high):
+            raise OptionError(f"{name} takes finite numbers but found NaN or infinity; mend the data first")
+        return
     if not (low >= 0.0 and high <= 1.0):
         found = "NaN among the values" if low != low else f"values from {low:g} to {high:g}"
         raise OptionError(

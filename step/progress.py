@@ -25,7 +25,7 @@ def live(console: Console, plan: Plan) -> Iterator[Callable[[str, dict[str, Any]
     progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
     tasks: dict[str, TaskID] = {}
     started: dict[str, float] = {}
-    accuracy: dict[str, float] = {}
+    values: dict[str, tuple[str, list[float]]] = {}
     shares: dict[str, float] = {}
     done = 0
     with progress:
@@ -44,18 +44,26 @@ def live(console: Console, plan: Plan) -> Iterator[Callable[[str, dict[str, Any]
                 progress.update(whole, completed=done)
                 result = str(event["result"])
                 seconds = time.perf_counter() - started[run]
-                best = f", best validation accuracy {accuracy[run]:.2%}" if run in accuracy else ""
+                best = f", best validation {best_of(*values[run])}" if run in values else ""
                 console.print(f"[{done}/{len(plan.todo)}] {name}: {escape(result)} in {seconds:.0f} s{best}")
             elif "stage" in event:
                 progress.update(tasks[run], text=event["stage"])
             else:
                 text = f"epoch {int(event['epoch'])}/{event['epochs']}"
-                if "validation_accuracy" in event:
-                    accuracy[run] = max(accuracy.get(run, 0.0), event["validation_accuracy"])
-                if run in accuracy:
-                    text += f"  validation {accuracy[run]:.1%}"
+                for name in event:
+                    if name.startswith("validation_"):
+                        values.setdefault(run, (name.removeprefix("validation_"), []))[1].append(event[name])
+                if run in values:
+                    text += f"  validation {best_of(*values[run])}"
                 shares[run] = (event["epoch"] + event.get("share", 0.0)) / event["epochs"]
                 progress.update(tasks[run], completed=shares[run], text=text)
                 progress.update(whole, completed=done + sum(shares.values()))
 
         yield report
+
+
+def best_of(metric: str, values: list[float]) -> str:
+    """Return the best of the values of a validation metric, as text."""
+    if metric in ("accuracy", "auc"):
+        return f"{metric} {max(values):.1%}"
+    return f"{metric} {min(values):.4g}"

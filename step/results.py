@@ -10,11 +10,13 @@ import pandas as pd
 
 import energy
 import neurons
+from benchmarks import protocols
 from energy.models import PARTS, Choice, standard
 from energy.record import EVENTS, Record
 from neurons.errors import DataError
+from step.plots import Plot, points
 from step.runner import Place, record_of
-from step.spec import Spec
+from step.spec import NO_NEURON, Spec
 from step.store import Store, exists
 from step.suite import Suite
 
@@ -59,7 +61,10 @@ class Results:
 
     @cached_property
     def networks(self) -> dict[str, str]:
-        """Networks in the order of the suite, and whether each is ``spiking`` or a ``twin``."""
+        """Networks in the order of the suite, and whether each is ``spiking``, a ``twin``, or ``other``.
+
+        Other networks have no place for a neuron, so that they are no twin of anything.
+        """
         return {self.suite.labels[run]: self._kind(spec) for run, spec in self.specs.items()}
 
     @cached_property
@@ -89,7 +94,7 @@ class Results:
                 {
                     **self._who(run),
                     "kind": self._kind(spec),
-                    "T": spec.T,
+                    "T": record.T,
                     **{str(name): value for name, value in metrics.loc[run].items()},
                     "seconds": seconds[run],
                     "spikes": record.spikes if spiking else float("nan"),
@@ -138,6 +143,11 @@ class Results:
         who = pd.DataFrame([self._who(run) for run in self.specs])
         return who.merge(curves, on="run")
 
+    @cached_property
+    def plots(self) -> list[tuple[Plot, pd.DataFrame]]:
+        """The plots that the suite asks for, each with its points: line, seed, x, y."""
+        return [(plot, points(plot, self.suite.cells, self.specs, self.runs, self.metric)) for plot in self.suite.plots]
+
     def stored(self) -> pd.DataFrame:
         """Return the stored rows of the finished runs: machine, times, spec."""
         return self.store.runs(self.specs)
@@ -145,8 +155,16 @@ class Results:
     def _who(self, run: str) -> dict[str, Any]:
         return {"run": run, "network": self.suite.labels[run], "seed": self.specs[run].seed}
 
+    @cached_property
+    def metric(self) -> str:
+        """Name of the metric that tables lead with; a share or a coefficient, at most 1."""
+        protocol: Any = protocols.protocols.get(next(iter(self.specs.values())).protocol["name"])
+        return str(protocol.headline)
+
     @staticmethod
     def _kind(spec: Spec) -> str:
+        if spec.neuron["name"] == NO_NEURON:
+            return "other"
         return "twin" if getattr(neurons.neurons.get(spec.neuron["name"]), "conventional", False) else "spiking"
 
 

@@ -77,6 +77,8 @@ def build(spec: Spec, dataset: Any) -> Network:
         value = getattr(dataset, name)
         if options.setdefault(name, value) != value:
             raise OptionError(f"model.{name} is {options[name]}, but {dataset.name} has {value}; leave it out")
+    if "dt" in options and options["dt"] is None:
+        options["dt"] = getattr(dataset, "dt", None)
     return create(spec.model["name"], neuron=spec.neuron, seed=spec.seed, **options)
 
 
@@ -130,7 +132,7 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
         **outcome.metrics,
         "parameters": network.parameter_count,
         "train_seconds": seconds,
-        "best_epoch": max(range(len(learner.history)), key=lambda e: learner.history[e]["validation_accuracy"]) + 1,
+        "best_epoch": learner.best_epoch,
     }
     curves = [(epoch + 1, name, value) for epoch, row in enumerate(learner.history) for name, value in row.items()]
     frames = {f"record.{name}": frame for name, frame in record.to_frames().items()}
@@ -189,7 +191,25 @@ def setting_of(spec: Spec, data: Path | None) -> tuple[protocols.Setting, Any]:
     dataset = _dataset(json.dumps(spec.model_dump(mode="json")["dataset"], sort_keys=True), data)
     protocol_options = {k: v for k, v in spec.protocol.items() if k != "name"}
     protocol = protocols.create(spec.protocol["name"], **protocol_options)
-    return protocols.Setting(dataset, encoder, spec.T, spec.seed), protocol
+    return protocols.Setting(dataset, encoder, steps_of(dataset, encoder, spec.T), spec.seed), protocol
+
+
+def steps_of(dataset: datasets.Dataset, encoder: encoders.Encoder, T: int | None) -> int:
+    """Return the time steps of a data set under an encoder.
+
+    Raises
+    ------
+    OptionError
+        When sequences meet an encoder of images, or images one of sequences.
+    """
+    sequences = isinstance(dataset, datasets.SequenceDataset)
+    if sequences != encoder.own_steps:
+        right = "sequences: set encoder: sequence" if sequences else "no sequences: set another encoder, such as direct"
+        raise OptionError(f"encoder: the samples of {dataset.name} are {right}")
+    if isinstance(dataset, datasets.SequenceDataset):
+        return dataset.steps
+    assert T is not None
+    return T
 
 
 @lru_cache(maxsize=2)

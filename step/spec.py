@@ -29,6 +29,10 @@ Component = dict[str, Any]
 FROM_DATA = ("image_size", "channels", "classes")
 
 
+NO_NEURON = "identity"
+"""The neuron of networks that have no place for one."""
+
+
 class SpecError(OptionError):
     """A field of a spec that cannot be used; ``path`` says which."""
 
@@ -51,7 +55,8 @@ class Spec(BaseModel):
 
     Components are names or mappings with a name and options; all options are validated against what stands
     behind the name, and defaults are filled in, so that the spec says everything that made the result.
-    A conventional neuron has no time: it gets the data themselves (direct encoding) at T = 1.
+    A conventional neuron has no time: it gets the data themselves (direct encoding) at T = 1, unless the samples are
+    sequences. A network without a place for a neuron, such as an LSTM, has the neuron ``identity``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -86,14 +91,28 @@ class Spec(BaseModel):
             check(self.neuron["name"])
         except OptionError as error:
             raise SpecError("neuron", str(error)) from None
-        if getattr(neurons.neurons.get(self.neuron["name"]), "conventional", False):
+        takes_neuron = getattr(models.models.get(self.model["name"]), "takes_neuron", True)
+        if not takes_neuron:
+            self._no_neuron()
+        conventional = getattr(neurons.neurons.get(self.neuron["name"]), "conventional", False)
+        if takes_neuron and conventional and not self.own_steps:
             object.__setattr__(self, "encoder", normalise("encoder", {"name": "direct", "T": 1}))
         self._same_steps()
         object.__setattr__(self, "code", _plugin_code(self))
         return self
 
+    def _no_neuron(self) -> None:
+        """Give a network that has no place for a neuron the one that stands for none."""
+        none, default = normalise("neuron", NO_NEURON), normalise("neuron", "lif")
+        if self.neuron not in (none, default):
+            model = self.model["name"]
+            raise SpecError("neuron", f"{model} has no place for a neuron such as {self.neuron['name']}; leave it out")
+        object.__setattr__(self, "neuron", none)
+
     def _same_steps(self) -> None:
         """Give a neuron and a network that are made for a number of time steps that of the encoder."""
+        if self.own_steps:
+            return
         for kind in ("neuron", "model"):
             component = getattr(self, kind)
             field = _checker(kind, component["name"], _REGISTRIES[kind].get(component["name"])).model_fields.get("T")
@@ -105,9 +124,14 @@ class Spec(BaseModel):
             object.__setattr__(self, kind, normalise(kind, {**component, "T": self.T}))
 
     @property
-    def T(self) -> int:
-        """Time steps."""
-        return int(self.encoder["T"])
+    def own_steps(self) -> bool:
+        """Whether the samples are sequences, whose number of time steps the data set says."""
+        return bool(getattr(encoders.encoders.get(self.encoder["name"]), "own_steps", False))
+
+    @property
+    def T(self) -> int | None:
+        """Time steps; None where the data set says them."""
+        return None if self.own_steps else int(self.encoder["T"])
 
     @property
     def id(self) -> str:
@@ -189,7 +213,7 @@ def _checker(kind: str, name: str, maker: Any) -> type[BaseModel]:
     if config is not None:
         return config
     fields: dict[str, Any] = {}
-    if kind == "encoder":
+    if kind == "encoder" and not getattr(maker, "own_steps", False):
         fields["T"] = (int, Field(ge=1))
     for option, parameter in _REGISTRIES[kind].options(name).items():
         if kind == "dataset" and option == "root":

@@ -14,13 +14,14 @@ import yaml
 from energy.hardware.strict_yaml import StrictLoader
 from neurons.errors import OptionError, UnknownNameError, suggest
 from step.grid import Level, combinations, factors, label, read_grids
+from step.plots import Plot, read_plots
 from step.published import Published, read_published
-from step.spec import Spec, SpecError
+from step.spec import NO_NEURON, Spec, SpecError
 from step.suite_file import SuiteError, SuiteFile, Where
 
 __all__ = ["Cell", "Suite", "SuiteError", "load_suite", "parse_override", "suite_names"]
 
-_KEYS = ("title", "description", "base", "grid", "compare", "published")
+_KEYS = ("title", "description", "base", "grid", "compare", "plots", "published")
 
 
 class Cell(NamedTuple):
@@ -61,6 +62,8 @@ class Suite:
         Field whose effects are looked at to the name of the level that the others are compared with.
     published : list of Published
         Tables of others that are quoted beside the results.
+    plots : list of Plot
+        The metric against numbers of the grid, as the suite asks for it.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Suite:
     factors: dict[str, list[str]] = field(default_factory=dict)
     baselines: dict[str, str] = field(default_factory=dict)
     published: list[Published] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
     description: str = ""
     source: Path | None = field(default=None, compare=False)
 
@@ -117,7 +121,9 @@ def load_suite(name: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     for chosen in (chosen for grid in grids for chosen in combinations(grid)):
         spec = _spec(base, chosen, file)
         specs.setdefault(spec.id, spec)
-        labels.setdefault(spec.id, label(chosen) or str(spec.neuron["name"]))
+        labels.setdefault(
+            spec.id, label(chosen) or str((spec.neuron if spec.neuron["name"] != NO_NEURON else spec.model)["name"])
+        )
         cells.append(Cell({k: level.name for k, level in chosen.items() if k != "seed"}, spec.seed, spec.id))
     _unique(specs, labels, file)
     levels = factors(grids)
@@ -131,6 +137,7 @@ def load_suite(name: str | Path, overrides: Mapping[str, Any] | None = None) -> 
         factors={key: [level.name for level in found] for key, found in levels.items()},
         baselines=_baselines(data.get("compare"), levels, overrides, file),
         published=read_published(data.get("published", []), file),
+        plots=read_plots(data.get("plots", []), levels, file),
         source=path,
     )
 

@@ -20,6 +20,7 @@ from neurons.errors import DataError, OptionError, StepError, UnknownNameError, 
 from step.exchange import read_nir
 from step.exchange.runs import encoded_test
 from step.models import create, models
+from step.models.sequence.base import SequenceNetwork
 from step.plugins import load_plugin
 from step.results import Results
 from step.runner import Place, record_of
@@ -252,6 +253,8 @@ def _registered(name: str, changes: dict[str, Any], twins: Twins, given: Input) 
         model |= {option: getattr(dataset, option) for option in FROM_DATA}
     elif given.shape is not None and len(given.shape) == 5:
         model |= {"channels": given.shape[2], "image_size": given.shape[3]}
+    elif given.shape is not None and len(given.shape) == 3 and _reads_sequences(name):
+        model |= {"channels": given.shape[2]}
     for key, value in changes.items():
         part, _, option = key.partition(".")
         if part == "model" and option:
@@ -333,6 +336,11 @@ def _input(network: nn.Module, given: Input) -> tuple[Tensor, str, list[str]]:
         what = "random images"
     told = f"RANDOM INPUT: {what} (seed {given.seed}); firing rates, and with them every energy, mean little"
     return x, what, [told]
+
+
+def _reads_sequences(name: str) -> bool:
+    kind = models.get(name)
+    return isinstance(kind, type) and issubclass(kind, SequenceNetwork)
 
 
 def _sample_shape(network: nn.Module) -> tuple[int, ...]:

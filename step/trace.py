@@ -12,6 +12,7 @@ from torch import Tensor
 from benchmarks.protocols import Batches
 from neurons import Neuron, SpikingNeuron, neurons_in
 from neurons.loop import run_steps
+from step.inspection.answers import answers, class_of
 from step.learners import checkpoint
 from step.models import Network
 
@@ -38,12 +39,12 @@ def record_trace(network: Network, probe: Batches, path: Path) -> None:
     try:
         network.eval()
         with torch.no_grad():
-            scores = network(x).mean(0)
+            answer = answers(network, network(x))[0]
     finally:
         handle.remove()
     spikes = seen["output"].flatten(1)
     order = spikes.ne(0).sum(0).argsort(descending=True, stable=True)[:UNITS]
-    tensors = {"spikes": spikes[:, order], "image": x.mean(0)[0]}
+    tensors = {"spikes": spikes[:, order], "image": _picture(x[:, 0])}
     potential = _potential(neuron, seen["input"])
     if potential is not None:
         tensors["potential"] = potential.flatten(1)[:, order]
@@ -51,12 +52,17 @@ def record_trace(network: Network, probe: Batches, path: Path) -> None:
     facts: dict[str, Any] = {
         "layer": name,
         "sample": int(probe.indices[0]),
-        "label": int(labels[0]),
-        "predicted": int(scores.argmax(-1)),
+        "label": class_of(labels, 0),
+        "predicted": answer,
         "threshold": threshold if isinstance(threshold, (int, float)) else None,  # some learn it
         "neurons": spikes.shape[1],
     }
     checkpoint.write(path, tensors, facts)
+
+
+def _picture(x: Tensor) -> Tensor:
+    """Return one sample [T, ...] as an image: its mean over time, or channels by time of a sequence [T, C]."""
+    return x.T.unsqueeze(0) if x.dim() == 2 else x.mean(0)
 
 
 def _middle_neuron(network: Network) -> tuple[str, Neuron | None]:

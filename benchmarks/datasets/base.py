@@ -130,6 +130,8 @@ class Dataset:
         Terms of the data.
     note : str
         What a reader of a result must know, such as who made the split.
+    validation : Samples, optional
+        Samples to choose a model by, where the data bring their own; else a protocol holds out a part of ``train``.
 
     Raises
     ------
@@ -146,18 +148,33 @@ class Dataset:
     source: str
     licence: str
     note: str
+    validation: Samples | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return (self.channels, self.image_size, self.image_size)
+
+    @property
+    def splits(self) -> dict[str, Samples]:
+        """The splits by name."""
+        own = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **own, "test": self.test}
 
     def __post_init__(self) -> None:
-        shape = (self.channels, self.image_size, self.image_size)
-        for name, split in (("train", self.train), ("test", self.test)):
-            if split.sample_shape != shape:
+        for name, split in self.splits.items():
+            if split.sample_shape != self.shape:
                 raise DataError(
-                    f"{self.name}: {name} images must have the shape {list(shape)}, not {list(split.sample_shape)}"
+                    f"{self.name}: {name} samples must have the shape {list(self.shape)}, "
+                    f"not {list(split.sample_shape)}"
                 )
             if len(split) == 0:
                 raise DataError(f"{self.name}: the {name} split is empty")
-            if not 0 <= int(split.labels.min()) <= int(split.labels.max()) < self.classes:
-                raise DataError(
-                    f"{self.name}: {name} labels must be 0 to {self.classes - 1}, "
-                    f"found {int(split.labels.min())} to {int(split.labels.max())}"
-                )
+            self._check_labels(name, split.labels)
+
+    def _check_labels(self, name: str, labels: Tensor) -> None:
+        if not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            raise DataError(
+                f"{self.name}: {name} labels must be 0 to {self.classes - 1}, "
+                f"found {int(labels.min())} to {int(labels.max())}"
+            )

@@ -1,8 +1,12 @@
 """Protocols: what is asked of a learner and how it is scored."""
 
 from benchmarks.protocols.base import Learner, Outcome, Protocol, Setting, protocols
-from benchmarks.protocols.batches import Batches
+from benchmarks.protocols.batches import Batch, Batches, Drawn
 from benchmarks.protocols.classification import Classification
+from benchmarks.protocols.neuronio import NeuronIO
+from benchmarks.protocols.objective import Objective
+from benchmarks.protocols.sequences import Labelling, Regression
+from benchmarks.protocols.supervised import Supervised
 
 register = protocols.register
 create = protocols.create
@@ -10,6 +14,6 @@ names = protocols.names
 describe = protocols.describe
 
 __all__ = [
-    "Batches", "Classification", "Learner", "Outcome", "Protocol", "Setting", "create", "describe", "names",
-    "protocols", "register",
+    "Batch", "Batches", "Classification", "Drawn", "Labelling", "Learner", "NeuronIO", "Objective", "Outcome",
+    "Protocol", "Regression", "Setting", "Supervised", "create", "describe", "names", "protocols", "register",
 ]  # fmt: skip

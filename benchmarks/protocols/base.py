@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as Interface
@@ -13,13 +12,11 @@ from torch import Tensor
 
 from benchmarks.datasets.base import Dataset
 from benchmarks.protocols.batches import Batches
+from benchmarks.protocols.objective import Objective
 from encoders import Encoder
 from neurons.registry import Registry
 
 protocols: Registry[Protocol] = Registry("protocol", "protocols")
-
-Scores = Callable[[Tensor], Tensor]
-"""How the outputs [T, B, classes] are read out to scores [B, classes]."""
 
 
 class Learner(Interface):
@@ -27,11 +24,15 @@ class Learner(Interface):
 
     batch: int
 
-    def fit(self, train: Batches, validation: Batches, scores: Scores) -> None:
+    def fit(self, train: Batches, validation: Batches, objective: Objective) -> None:
         """Learn from the training batches; choose the best state by the validation batches."""
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the outputs [T, B, ...] for the encoded input x [T, B, ...]."""
+    def predict(self, x: Tensor, *, last: bool = False, lengths: Tensor | None = None) -> Tensor:
+        """Return the outputs [T, B, ...] for the encoded input x [T, B, ...]; with ``last`` those at the last step.
+
+        ``lengths`` [B] are the steps of each sample, all where they are left out; what is read at last steps comes as
+        [1, B, ...].
+        """
 
 
 @dataclass(frozen=True)

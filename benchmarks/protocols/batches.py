@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,41 @@ from torch import Tensor
 from benchmarks.augment import Augment
 from benchmarks.datasets.base import Samples
 from encoders import Encoder
+
+
+class Batch(NamedTuple):
+    """Encoded samples.
+
+    Attributes
+    ----------
+    x : Tensor, shape [T, B, ...]
+    labels : Tensor, shape [B, ...]
+    lengths : Tensor of int64, shape [B], optional
+        Steps of each sample where they differ; ``x`` ends with the longest of them.
+    """
+
+    x: Tensor
+    labels: Tensor
+    lengths: Tensor | None
+
+
+class Drawn(NamedTuple):
+    """Samples that are still to be encoded.
+
+    Attributes
+    ----------
+    images : Tensor, shape [B, ...]
+    labels : Tensor, shape [B, ...]
+    generator : torch.Generator
+        To encode them with.
+    lengths : Tensor of int64, shape [B], optional
+        Steps of each sample where they differ.
+    """
+
+    images: Tensor
+    labels: Tensor
+    generator: torch.Generator
+    lengths: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -61,19 +97,34 @@ class Batches:
 
     def epoch(self, number: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield ``(x, labels)``, x [T, B, ...] and labels [B] ([B, classes] where mixed), for epoch ``number``."""
-        for images, labels, generator in self.images(number):
-            yield self.encode(images, generator), labels
+        for drawn in self.images(number):
+            yield self.encode(drawn.images, drawn.generator), drawn.labels
 
-    def images(self, number: int = 0) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
-        """Yield what ``epoch`` encodes: images [B, ...] in [0, 1], labels, and the generator to encode them with."""
+    def items(self, number: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch ``number`` with the lengths of their samples, each as long as its longest."""
+        for drawn in self.images(number):
+            yield self.item(drawn)
+
+    def item(self, drawn: Drawn) -> Batch:
+        """Encode samples; where their lengths differ the input ends with the longest."""
+        x = self.encode(drawn.images, drawn.generator)
+        if drawn.lengths is None:
+            return Batch(x, drawn.labels, None)
+        longest = int(drawn.lengths.max())
+        return Batch(x[:longest], drawn.labels, drawn.lengths)
+
+    def images(self, number: int = 0) -> Iterator[Drawn]:
+        """Yield what ``epoch`` encodes: samples, labels, and the generator to encode them with."""
         generator = torch.Generator().manual_seed((self.seed << 20) + number)
         drawn = Augment.generator(self.seed, number)
         order = torch.randperm(self.samples, generator=generator) if self.shuffle else torch.arange(self.samples)
         split = self.split.training(self.seed, number) if self.shuffle else self.split
-        for images, labels in split.batches(self.indices[order].split(self.batch)[: len(self)]):
+        chunks = self.indices[order].split(self.batch)[: len(self)]
+        lengths: Tensor | None = getattr(split, "lengths", None)
+        for chunk, (images, labels) in zip(chunks, split.batches(chunks), strict=True):
             if self.augment is not None:
                 images, labels = self.augment(images, labels, number, drawn)
-            yield images, labels, generator
+            yield Drawn(images, labels, generator, None if lengths is None else lengths[chunk])
 
     def encode(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Encode images [B, ...] to [T, B, ...]."""

@@ -85,14 +85,18 @@ def run(
 
 def _show(results: Results, export: Path | None = None) -> None:
     from step.effects import effects_of
+    from step.report import plots
     from step.report.published import print_published
-    from step.report.summary import notes, summary
+    from step.report.summary import metric_words, notes, summary
 
     with console.status("reading results"):
         table = summary(results)
     _table(table, results.title, export)
     for note in notes(results):
         console.print(f"[dim]{escape(note)}[/]")
+    for plot, points in results.plots:
+        if len(points):
+            _table(plots.table(plot, points), f"{plot.title}: {metric_words(results.metric)}, %", None)
     _effects(effects_of(results.suite, results.runs), only_judged=True)
     print_published(results.suite.published, console)
 

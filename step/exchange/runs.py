@@ -16,10 +16,12 @@ from benchmarks import datasets, protocols
 from benchmarks.datasets import Dataset
 from benchmarks.protocols import Batches
 from neurons.errors import DataError, OptionError, ShapeError
+from neurons.lengths import at_last_step
+from neurons.registry import name_and_options
 from step.learners import checkpoint
 from step.models import Network
 from step.results import Results
-from step.runner import Place, build
+from step.runner import Place, build, steps_of
 from step.spec import Spec, normalise
 
 
@@ -72,15 +74,19 @@ def trained_network(spec: Spec, run: str, place: Place, data: Path | None = None
 
 
 def encoded_test(
-    dataset: Dataset, encoder: str | Mapping[str, Any], T: int, *, samples: int | None = None, seed: int = 0
+    dataset: Dataset, encoder: str | Mapping[str, Any], T: int | None, *, samples: int | None = None, seed: int = 0
 ) -> Batches:
-    """Return encoded batches of the test split: all of it, or some samples evenly over it."""
-    options = {"T": T, **({"name": encoder} if isinstance(encoder, str) else encoder)}
-    options = {key: value for key, value in normalise("encoder", options).items() if key not in ("name", "T")}
-    made = encoders.create(encoder if isinstance(encoder, str) else encoder["name"], **options)
+    """Return encoded batches of the test split: all of it, or some samples evenly over it.
+
+    T are the time steps; sequences bring their own.
+    """
+    name, given = name_and_options(encoder, "encoder")
+    own_steps = getattr(encoders.encoders.get(name), "own_steps", False)
+    options = normalise("encoder", {"name": name, **given} if own_steps else {"T": T, "name": name, **given})
+    made = encoders.create(name, **{key: value for key, value in options.items() if key not in ("name", "T")})
     count = len(dataset.test)
     indices = torch.arange(count) if samples is None else torch.linspace(0, count - 1, min(samples, count)).long()
-    return Batches(dataset.test, indices, made, T, 64, False, seed)
+    return Batches(dataset.test, indices, made, steps_of(dataset, made, T), 64, False, seed)
 
 
 def agreement(first: nn.Module, second: nn.Module, spec: Spec, data: Path | None, samples: int = 64) -> float:
@@ -106,10 +112,10 @@ class _Answers:
     def fit(self, *_: Any) -> None:
         """Learn nothing."""
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the outputs for x."""
+    def predict(self, x: Tensor, *, last: bool = False, lengths: Tensor | None = None) -> Tensor:
+        """Return the outputs for x, all or those at the last steps."""
         with torch.no_grad():
-            return self.network(x)
+            return at_last_step(self.network(x), lengths) if last else self.network(x)
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from benchmarks.protocols import Batches
 from neurons import neurons_in
 from neurons.errors import DataError, OptionError, ShapeError
 from step.inspection.activity import Watch, is_active, is_map, sends_spikes
+from step.inspection.answers import answers, class_of
 from step.inspection.attention import attentions_in, keeping_maps, shrunk
 from step.inspection.data import Inspection, Shown
 
@@ -80,7 +81,7 @@ def inspect_network(network: nn.Module, batches: Iterable[Any], *, shown: Sequen
             for place in shown:
                 if samples <= place < samples + x.shape[1]:
                     at = place - samples
-                    kept[place] = x[:, at].clone(), None if labels is None else int(labels[at])
+                    kept[place] = x[:, at].clone(), class_of(labels, at)
             T, samples = len(x), samples + x.shape[1]
         if not samples:
             raise DataError("no samples to inspect the network on")
@@ -122,8 +123,8 @@ def _pictured(
     finally:
         for handle in handles:
             handle.remove()
-    answers = outputs.mean(0).argmax(-1).tolist() if outputs.dim() == 3 else [None] * len(kept)
-    shown = [Shown(place, label, answer) for (place, (_, label)), answer in zip(kept.items(), answers, strict=True)]
+    told = answers(network, outputs)
+    shown = [Shown(place, label, answer) for (place, (_, label)), answer in zip(kept.items(), told, strict=True)]
     return replace(
         found, shown=shown, images=_images(x), maps=maps, map_layers=len(on_maps), attention=list(attended.values())
     )

@@ -90,7 +90,7 @@ def inspect_run(
         "Network": f"{spec.model['name']} of {network.parameter_count:,} parameters, neuron {spec.neuron['name']}",
         "Seed": str(spec.seed),
         "Data": f"{setting.dataset.name}, {found.samples} test samples evenly over the split",
-        "Encoding": f"{spec.encoder['name']}, T = {spec.T}",
+        "Encoding": f"{spec.encoder['name']}, T = {setting.T}",
         "Weights": "those that the run kept; eval mode",
     }
     return Inspected(run, f"{suite}: {model}, seed {spec.seed}", facts, found, notes)

@@ -9,8 +9,8 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from benchmarks.protocols.base import Scores
 from encoders import Encoder
+from step.learners.loss import Scores
 from step.models import Network
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from benchmarks.protocols.base import Scores
+Scores = Callable[[Tensor], Tensor]
+"""How outputs [T, B, ...] are read out over time, to [B, ...]."""
 
 
 class LossConfig(BaseModel):

@@ -17,9 +17,9 @@ from step.models import Network
 class OptimiserConfig(BaseModel):
     """How weights follow their gradients."""
 
-    optimiser: Literal["adamw", "adam", "lamb", "sgd"] = "adamw"
-    """AdamW (Loshchilov and Hutter, ICLR 2019); Adam, whose decay is part of the gradient (Kingma and Ba, ICLR 2015);
-    LAMB (You et al., ICLR 2020); SGD with Nesterov's momentum."""
+    optimiser: Literal["adamw", "adam", "adamax", "lamb", "sgd"] = "adamw"
+    """AdamW (Loshchilov and Hutter, ICLR 2019); Adam, whose decay is part of the gradient, and Adamax, which divides by
+    the largest gradient seen (Kingma and Ba, ICLR 2015); LAMB (You et al., ICLR 2020); SGD with Nesterov's momentum."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of SGD."""
     weight_decay: float = Field(0.05, ge=0)
@@ -36,13 +36,17 @@ def create_optimiser(network: Network, c: OptimiserConfig, lr: float) -> torch.o
     groups = parameter_groups(network, c)
     if c.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=c.momentum, nesterov=c.momentum > 0)
-    makers: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "lamb": Lamb}
+    makers: dict[str, Any] = {
+        "adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax, "lamb": Lamb,
+    }  # fmt: skip
     return makers[c.optimiser](groups, lr=lr)  # type: ignore[no-any-return]
 
 
 def parameter_groups(network: Network, c: OptimiserConfig) -> list[dict[str, Any]]:
     """Return the groups of an optimiser: for each depth the parameters that decay, then those that do not."""
-    inside_neurons = {p for m in network.modules() if isinstance(m, Neuron) for p in m.parameters()}
+    inside_neurons = {
+        p for m in network.modules() if isinstance(m, Neuron) and not m.is_layer for p in m.parameters()
+    }  # fmt: skip
     levels = depths(network) if c.layer_decay < 1 else dict.fromkeys(network.parameters(), 0)
     deepest = max(levels.values(), default=0)
     groups = []

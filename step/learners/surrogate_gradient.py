@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.augment import Augment
-from benchmarks.protocols import Batches
-from benchmarks.protocols.base import Scores
+from benchmarks.protocols import Batches, Objective
+from neurons import penalties
 from neurons.errors import OptionError, StepError
+from neurons.lengths import at_last_step
 from step.learners import checkpoint
 from step.learners.averaging import WeightAverage
 from step.learners.base import Progress, learners
@@ -85,6 +86,7 @@ class SurrogateGradient:
         self.file = checkpoint_file
         self.progress = progress or (lambda event: None)
         self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
         self.optimiser = create_optimiser(self.network, config, config.lr)
         self.average = None if config.ema is None else WeightAverage(self.network, config.ema)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
@@ -95,8 +97,8 @@ class SurrogateGradient:
         """Samples in a training batch."""
         return self.config.batch
 
-    def fit(self, train: Batches, validation: Batches, scores: Scores) -> None:
-        """Train for all epochs and keep the weights of the epoch with the best validation accuracy.
+    def fit(self, train: Batches, validation: Batches, objective: Objective) -> None:
+        """Train for all epochs and keep the weights of the epoch that is best on the validation batches.
 
         Raises
         ------
@@ -104,37 +106,33 @@ class SurrogateGradient:
             When the loss is no longer a finite number, or the network cannot be compiled.
         """
         train = self._augmented(train)
-        best, best_accuracy = checkpoint.Tensors(), -1.0
+        best = checkpoint.Tensors()
+        name = f"validation_{objective.metric}"
         if self.file is not None and self.file.exists():
-            best, best_accuracy = self._resume()
+            best = self._resume()
         epochs = self.config.all_epochs
         for epoch in range(len(self.history), epochs):
             start = time.perf_counter()
             with recomputed(self.network) if self.config.checkpoint else nullcontext():
-                loss, rate = self._epoch(epoch, train, scores)
+                loss, rate = self._epoch(epoch, train, objective)
             with self.average.applied(self.network) if self.average is not None else nullcontext():
-                accuracy = self._accuracy(validation, scores)
-                if accuracy > best_accuracy:
-                    best_accuracy = accuracy
-                    best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-            self.history.append(
-                {
-                    "train_loss": loss,
-                    "validation_accuracy": accuracy,
-                    "lr": rate,
-                    "seconds": time.perf_counter() - start,
-                }
-            )
+                value = self._value(validation, objective)
+                seen = [row[name] for row in self.history]
+                if not seen or (value < min(seen) if objective.lower_is_better else value > max(seen)):
+                    self.best_epoch = epoch + 1
+                    best = {key: tensor.detach().clone() for key, tensor in self.network.state_dict().items()}
+            self.history.append({"train_loss": loss, name: value, "lr": rate, "seconds": time.perf_counter() - start})
             if self.file is not None:
-                self._save(best, best_accuracy)
+                self._save(best)
             self.progress({"epoch": epoch + 1, "epochs": epochs, **self.history[-1]})
         self.network.load_state_dict(best)
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the network's outputs [T, B, ...] for x [T, B, ...], in eval mode."""
+    def predict(self, x: Tensor, *, last: bool = False, lengths: Tensor | None = None) -> Tensor:
+        """Return the network's outputs [T, B, ...] for x [T, B, ...], in eval mode; with ``last`` as [1, B, ...]."""
         self.network.eval()
         with torch.no_grad():
-            return self.network(to_device(x, self.device))
+            x = to_device(x, self.device)
+            return self.network.last(x, None if lengths is None else lengths.to(x.device)) if last else self.network(x)
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""
@@ -153,22 +151,22 @@ class SurrogateGradient:
             raise OptionError("mixup and CutMix need data with a number of classes")
         return replace(train, augment=Augment(c, train.classes or 0))
 
-    def _epoch(self, epoch: int, train: Batches, scores: Scores) -> tuple[float, float]:
+    def _epoch(self, epoch: int, train: Batches, objective: Objective) -> tuple[float, float]:
         """Train for an epoch; return the mean loss and the last learning rate."""
         # Seeded for each epoch, not once: a resumed run then draws what the uninterrupted one would have drawn.
         torch.manual_seed((self.seed << 20) + epoch)
         teaching = Augment.generator(self.seed, epoch)  # the teacher's encoder draws beside the student's
         self.network.train()
         total, seen, rate = torch.zeros((), device=self.device), 0, 0.0
-        for number, (images, labels, generator) in enumerate(train.images(epoch)):
+        for number, drawn in enumerate(train.images(epoch)):
             rate = learning_rate(self.config, epoch + (number + 1) / len(train))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["scale"]
-            x = to_device(train.encode(images, generator), self.device)
-            taught = None
+            x, labels, lengths = train.item(drawn)
+            asked = Asked(to_device(x, self.device), labels.to(self.device), lengths)
             if self.teacher is not None:
-                taught = to_device(self.teacher.encode(images, teaching), self.device)
-            loss = self._gradient(x, labels.to(self.device), taught, scores)
+                asked.taught = to_device(self.teacher.encode(drawn.images, teaching), self.device)
+            loss = self._gradient(asked, objective)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss.item()} in epoch {epoch + 1}, batch {number + 1}, at learning rate "
@@ -181,14 +179,14 @@ class SurrogateGradient:
             self.progress({"epoch": epoch, "epochs": self.config.all_epochs, "share": share})
         return float(total / seen), rate
 
-    def _gradient(self, x: Tensor, labels: Tensor, taught: Tensor | None, scores: Scores) -> Tensor:
+    def _gradient(self, asked: Asked, objective: Objective) -> Tensor:
         """Set the gradient of the loss of a batch, part by part, and return the loss."""
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for rows in parts(len(labels), self.config.accumulate):
-            share = (rows.stop - rows.start) / len(labels)
+        for rows in parts(len(asked.labels), self.config.accumulate):
+            share = (rows.stop - rows.start) / len(asked.labels)
             try:
-                loss = share * self._loss(x[:, rows], labels[rows], None if taught is None else taught[:, rows], scores)
+                loss = share * self._loss(asked.part(rows), objective)
                 total += loss.detach()
                 if not torch.isfinite(total):
                     break
@@ -199,15 +197,27 @@ class SurrogateGradient:
                 raise
         return total
 
-    def _loss(self, x: Tensor, labels: Tensor, taught: Tensor | None, scores: Scores) -> Tensor:
-        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
-            outputs = self._forward(x)
-            if taught is not None and self.teacher is not None:
+    def _loss(self, asked: Asked, objective: Objective) -> Tensor:
+        taught = None
+        half = torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None)
+        with half, penalties.collected() as terms:
+            outputs = self._outputs(asked, objective.last)
+            if asked.taught is not None and self.teacher is not None:
                 with torch.no_grad():
-                    taught = self.teacher.network(taught).float()
+                    taught = self.teacher.network(asked.taught).float()
         outputs = outputs.float()
-        loss = supervised_loss(outputs, labels, scores, self.config)
-        return loss if taught is None else taught_loss(loss, outputs, taught, scores, self.config)
+        own = objective.loss(outputs, asked.labels)
+        loss = supervised_loss(outputs, asked.labels, objective.scores, self.config) if own is None else own
+        loss = loss + sum(value for _, value in terms) if terms else loss
+        return loss if taught is None else taught_loss(loss, outputs, taught, objective.scores, self.config)
+
+    def _outputs(self, asked: Asked, last: bool) -> Tensor:
+        if not last:
+            return self._forward(asked.x)
+        lengths = None if asked.lengths is None else asked.lengths.to(self.device)
+        if self.config.compile:  # the compiled one is the whole forward pass
+            return at_last_step(self._forward(asked.x), lengths)
+        return self.network.last(asked.x, lengths)
 
     def _step(self) -> None:
         self.scaler.unscale_(self.optimiser)
@@ -225,11 +235,15 @@ class SurrogateGradient:
             return torch.bfloat16 if self.device.type == "cuda" else None
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
 
-    def _accuracy(self, batches: Batches, scores: Scores) -> float:
-        right = sum(int((scores(self.predict(x)).argmax(-1).cpu() == labels).sum()) for x, labels in batches.epoch())
-        return right / batches.samples
+    def _value(self, batches: Batches, objective: Objective) -> float:
+        """Return the metric of the objective over all samples."""
+        total = 0.0
+        for x, labels, lengths in batches.items():
+            outputs = self.predict(x, last=objective.last, lengths=lengths)
+            total += float(objective.judge(outputs.float(), labels.to(outputs.device)).double().sum())
+        return total / batches.samples
 
-    def _save(self, best: checkpoint.Tensors, best_accuracy: float) -> None:
+    def _save(self, best: checkpoint.Tensors) -> None:
         assert self.file is not None
         tensors = {
             **checkpoint.with_prefix("network", self.network.state_dict()),
@@ -237,10 +251,10 @@ class SurrogateGradient:
             **checkpoint.with_prefix("optimiser", checkpoint.optimiser_tensors(self.network, self.optimiser)),
             **checkpoint.with_prefix("average", self.average.tensors if self.average is not None else {}),
         }
-        facts: dict[str, Any] = {"history": self.history, "best_accuracy": best_accuracy}
+        facts: dict[str, Any] = {"history": self.history, "best_epoch": self.best_epoch}
         checkpoint.write(self.file, tensors, {**facts, "scaler": self.scaler.state_dict()})
 
-    def _resume(self) -> tuple[checkpoint.Tensors, float]:
+    def _resume(self) -> checkpoint.Tensors:
         assert self.file is not None
         tensors, facts = checkpoint.read(self.file)
         self.network.load_state_dict(checkpoint.without_prefix("network", tensors))
@@ -250,8 +264,24 @@ class SurrogateGradient:
                 self.average.tensors[name].copy_(value)
         if facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
-        self.history = facts["history"]
-        return checkpoint.without_prefix("best", tensors), facts["best_accuracy"]
+        self.history, self.best_epoch = facts["history"], facts["best_epoch"]
+        return checkpoint.without_prefix("best", tensors)
+
+
+@dataclass
+class Asked:
+    """A batch on its way through the network: input [T, B, ...], labels [B, ...], lengths [B], a teacher's input."""
+
+    x: Tensor
+    labels: Tensor
+    lengths: Tensor | None = None
+    taught: Tensor | None = None
+
+    def part(self, rows: slice) -> Asked:
+        """Return some samples of it."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        taught = None if self.taught is None else self.taught[:, rows]
+        return Asked(self.x[:, rows], self.labels[rows], lengths, taught)
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

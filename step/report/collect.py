@@ -13,13 +13,13 @@ from step.effects import effects_of
 from step.inspection import INSPECTION, Inspection, load_inspection
 from step.learners import checkpoint
 from step.report.data import Judged, ReportData, Trace
-from step.report.summary import by_network, counted, facts
+from step.report.summary import by_network, counted, facts, metric_words
 from step.results import Results
 
 
 def collect(results: Results) -> ReportData:
     """Gather everything the report shows about a suite."""
-    runs = results.runs.rename(columns={"test_accuracy": "accuracy"})
+    runs = results.runs.rename(columns={results.metric: "accuracy"})
     parts = results.energy.groupby(["run", "network", "seed", "model", "part"], sort=False)["pJ"].sum(min_count=1)
     return ReportData(
         title=results.title,
@@ -34,6 +34,8 @@ def collect(results: Results) -> ReportData:
         effects=effects_of(results.suite, results.runs),
         published=results.suite.published,
         inspections=_inspections(results),
+        metric=metric_words(results.metric),
+        plots=results.plots,
     )
 
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from energy import Verdict
     from step.effects import Effects
     from step.inspection import Inspection
+    from step.plots import Plot
     from step.published import Published
 
-KINDS = ("spiking", "twin")
+KINDS = ("spiking", "twin", "other")
 
 _COLUMNS = {
     "runs": ("run", "network", "kind", "seed", "accuracy", "parameters", "spikes", "seconds"),
@@ -34,8 +35,10 @@ class Trace:
     ----------
     network, layer : str
         Where it was recorded.
-    sample, label, predicted : int
-        Index of the sample in the test split, its class, and the class that the network gave it.
+    sample : int
+        Index of the sample in the test split.
+    label, predicted : int or None
+        Its class, None where samples have none, and the class that the network gave it.
     image : numpy.ndarray
         The input, ``[H, W]`` or ``[C, H, W]``, in [0, 1].
     spikes : numpy.ndarray
@@ -51,8 +54,8 @@ class Trace:
     network: str
     layer: str
     sample: int
-    label: int
-    predicted: int
+    label: int | None
+    predicted: int | None
     image: np.ndarray
     spikes: np.ndarray
     potential: np.ndarray | None = None
@@ -113,8 +116,8 @@ class ReportData:
     summary : pandas.DataFrame
         One row per network, aggregated over seeds; the headline table, shown as given.
     runs : pandas.DataFrame
-        One row per run: run, network, kind ("spiking" or "twin"), seed, accuracy (0 to 1), parameters,
-        spikes (per sample; NaN for twins), seconds.
+        One row per run: run, network, kind ("spiking", "twin" or "other"), seed, accuracy (0 to 1; whatever ``metric``
+        names), parameters, spikes (per sample; NaN where nothing spikes), seconds.
     energy : pandas.DataFrame
         run, network, seed, model, part, pJ (per inference; NaN where the model is not applicable): the models
         against which accuracy is plotted.
@@ -132,6 +135,10 @@ class ReportData:
         Tables of others, shown in a section of their own; without any there is none.
     inspections : dict of str to step.inspection.Inspection
         What the layers of a network do, by network; without any there are no such sections.
+    metric : str
+        What ``accuracy`` is, in words.
+    plots : list of (step.plots.Plot, pandas.DataFrame)
+        The metric against numbers of the grid, with their points; without any there is no such section.
     """
 
     title: str
@@ -146,6 +153,8 @@ class ReportData:
     effects: list[Effects] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     inspections: dict[str, Inspection] = field(default_factory=dict)
+    metric: str = "test accuracy"
+    plots: list[tuple[Plot, pd.DataFrame]] = field(default_factory=list)
 
     def check(self) -> None:
         """Refuse frames that lack a column or speak of networks without a run.
@@ -165,7 +174,7 @@ class ReportData:
         if len(self.runs):
             for kind in self.runs["kind"].unique():
                 if kind not in KINDS:
-                    raise OptionError(f"report: the kind of a run is 'spiking' or 'twin', not {kind!r}")
+                    raise OptionError(f"report: the kind of a run is 'spiking', 'twin' or 'other', not {kind!r}")
         known = set(self.runs["network"]) if len(self.runs) else set()
         for name in ("energy", "layers", "curves"):
             frame = getattr(self, name)

@@ -26,7 +26,9 @@ def needs_log(values: Iterable[float]) -> bool:
     return len(positive) > 1 and max(positive) > _DECADE * min(positive)
 
 
-def accuracy_against_energy(runs: pd.DataFrame, total: pd.DataFrame, looks: list[Look], unit: EnergyUnit) -> Figure:
+def accuracy_against_energy(
+    runs: pd.DataFrame, total: pd.DataFrame, looks: list[Look], unit: EnergyUnit, metric: str = "test accuracy"
+) -> Figure:
     """Return one energy model's panel.
 
     Parameters
@@ -39,6 +41,8 @@ def accuracy_against_energy(runs: pd.DataFrame, total: pd.DataFrame, looks: list
         Networks to show.
     unit : EnergyUnit
         Unit of the energy axis.
+    metric : str
+        What the accuracy is, in words.
     """
     both = total.merge(runs[["run", "accuracy"]], on="run").dropna(subset=["pJ", "accuracy"])
     both = both.assign(energy=both["pJ"] / unit.pJ, percent=both["accuracy"] * 100)
@@ -65,7 +69,7 @@ def accuracy_against_energy(runs: pd.DataFrame, total: pd.DataFrame, looks: list
         x = log_axis(f"Energy per inference ({unit.name}, log scale)", decades)
     else:
         x = axis(f"Energy per inference ({unit.name})", nticks=6, rangemode="tozero")
-    return {"data": data, "layout": layout(320, xaxis=x, yaxis=axis("Test accuracy (%)", nticks=7))}
+    return {"data": data, "layout": layout(320, xaxis=x, yaxis=axis(f"{metric[0].upper()}{metric[1:]} (%)", nticks=7))}
 
 
 def firing_rates(layers: pd.DataFrame, looks: list[Look]) -> Figure:
@@ -101,7 +105,7 @@ def firing_rates(layers: pd.DataFrame, looks: list[Look]) -> Figure:
 
 def learning_curve(of_name: pd.DataFrame, name: str, looks: list[Look]) -> Figure:
     """Return one quantity over the epochs: a line for each network, a band of one s.d. where there are two seeds."""
-    scale = 100.0 if name.endswith("accuracy") and of_name["value"].max() <= 1 else 1.0
+    scale = 100.0 if name.endswith(("accuracy", "auc")) and of_name["value"].max() <= 1 else 1.0
     unit = " (%)" if scale == 100.0 else ""
     stats = over_seeds(of_name, ["network", "epoch"], "value").sort_values("epoch")
     data: list[dict[str, Any]] = []

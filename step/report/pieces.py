@@ -71,7 +71,7 @@ def facts(*sentences: str) -> Markup:
 
 def name(look: Look, tag: bool = True) -> Markup:
     """Return the mark and name of a network."""
-    kind = element("span", "spiking" if look.spiking else "twin", class_="tag") if tag else Markup("")
+    kind = element("span", look.kind, class_="tag") if tag and look.kind in ("spiking", "twin") else Markup("")
     return join(look.mark, element("span", look.name, kind))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from step.report import effects, energy_sections, figures, inspection, pieces, published, samples
+from step.report import effects, energy_sections, figures, inspection, pieces, plots, published, samples
 from step.report.aggregate import seeds_sentence, totals
 from step.report.data import ReportData, Trace
 from step.report.html import Markup, element, join, table
@@ -23,7 +23,7 @@ class Sheet(Plates):
         self.data = data
         self.looks = looks(data)
         self.spiking = [look for look in self.looks if look.spiking]
-        self.twins = [look for look in self.looks if not look.spiking]
+        self.twins = [look for look in self.looks if look.kind == "twin"]
         self.judged = self._with_derived()
         self.seeds = seeds_sentence(data.runs)
         self.unit = EnergyUnit("pJ", 1.0)
@@ -45,6 +45,11 @@ def sections(sheet: Sheet) -> list[Section]:
     judged, shown = sheet.data.verdicts, sheet.judged
     makers: tuple[tuple[str, str, Callable[[], Markup]], ...] = (
         ("results", "Results", lambda: _results(sheet)),
+        *(
+            (("plots", "Plots", lambda: plots.section(sheet, sheet.data.plots, sheet.data.metric)),)
+            if sheet.data.plots
+            else ()
+        ),
         *((("effects", "Effects", lambda: effects.section(sheet, sheet.data.effects)),) if sheet.data.effects else ()),
         *(
             (("published", published.HEADING, lambda: published.section(sheet.data.published)),)
@@ -106,7 +111,7 @@ def _findings(sheet: Sheet) -> Markup:
         verdict = judged.verdict
         for twin in verdict.twins:
             points = 100 * (accuracy.get(verdict.network, math.nan) - accuracy.get(twin, math.nan))
-            how = f"{points:+.1f} points of accuracy; ".replace("-", MINUS) if points == points else ""
+            how = f"{points:+.1f} points of {sheet.data.metric}; ".replace("-", MINUS) if points == points else ""
             lines.append(element("li", element("b", verdict.network), f": {how}{verdict.summary(twin)}."))
     return element("ul", lines, class_="findings") if lines else Markup("")
 
@@ -121,17 +126,22 @@ def _accuracy_energy(sheet: Sheet) -> Markup:
         if not total["pJ"].notna().any():
             panels.append(element("div", element("h3", model), pieces.missing("Not applicable to these networks.")))
             continue
-        figure = figures.accuracy_against_energy(runs, total, sheet.looks, sheet.unit)
+        figure = figures.accuracy_against_energy(runs, total, sheet.looks, sheet.unit, sheet.data.metric)
         panels.append(pieces.panel(model, sheet.place(figure, f"Accuracy against energy under {model}")))
     return pieces.figure(
         pieces.key(sheet.looks), pieces.panels(panels),
         sheet.caption(
-            f"Test accuracy against energy per inference (one sample, all time steps), in {sheet.unit.name}; "
+            f"{_capital(sheet.data.metric)} against energy per inference (one sample, all time steps), in "
+            f"{sheet.unit.name}; "
             "one panel for each energy model. Up and to the left is better.",
             sheet.seeds, "Light points are single seeds." if _many_seeds(sheet) else "",
             "Absolute energies of different models do not compare. What each leaves out stands under Energy models.",
         ),
     )  # fmt: skip
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _firing_rates(sheet: Sheet) -> Markup:
@@ -170,7 +180,8 @@ def _sample(sheet: Sheet, trace: Trace, look: Look) -> Markup:
     steps, units = trace.spikes.shape
     rate = float((trace.spikes != 0).mean())
     right = trace.label == trace.predicted
-    facts = f"Test sample {trace.sample}: class {trace.label}, predicted {trace.predicted}" + ("." if right else " ✗.")
+    said = f": class {trace.label}, predicted {trace.predicted}" + ("" if right else " ✗")
+    facts = f"Test sample {trace.sample}{said if trace.label is not None else ''}."
     picture = element("img", src=samples.image_uri(trace.image), alt=f"Input image of test sample {trace.sample}")
     cells = [
         element("div", element("h3", "Input"), picture, element("p", facts, class_="facts")),

@@ -11,7 +11,7 @@ import html
 import math
 import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from step.report.data import KINDS, ReportData
@@ -58,11 +58,16 @@ class Look:
     """How one network is drawn: spiking ones solid and filled, twins hatched, open and dashed."""
 
     name: str
-    spiking: bool
+    kind: str
     colour: str
     symbol: str
     dash: str
     pattern: str
+
+    @property
+    def spiking(self) -> bool:
+        """Whether it is a spiking network."""
+        return self.kind == "spiking"
 
     @property
     def mark(self) -> Markup:
@@ -81,14 +86,15 @@ def looks(data: ReportData) -> list[Look]:
     return looks_of(*([name for name, kind in kinds.items() if kind == wanted] for wanted in KINDS))
 
 
-def looks_of(spiking: Iterable[str], twins: Iterable[str]) -> list[Look]:
-    """Return the looks of spiking networks and of twins."""
+def looks_of(spiking: Iterable[str], twins: Iterable[str], others: Iterable[str] = ()) -> list[Look]:
+    """Return the looks of spiking networks, of twins, and of networks that are neither."""
     found = []
     for place, name in enumerate(spiking):
-        found.append(Look(name, True, _hue(place), _SYMBOLS[place % len(_SYMBOLS)], "solid", ""))
-    for place, name in enumerate(twins):
+        found.append(Look(name, "spiking", _hue(place), _SYMBOLS[place % len(_SYMBOLS)], "solid", ""))
+    kinds = [*((name, "twin") for name in twins), *((name, "other") for name in others)]
+    for place, (name, kind) in enumerate(kinds):
         symbol = _SYMBOLS[(-1 - place) % len(_SYMBOLS)] + "-open"
-        found.append(Look(name, False, _hue(-1 - place), symbol, ("dash", "dot")[place % 2], "/"))
+        found.append(Look(name, kind, _hue(-1 - place), symbol, ("dash", "dot")[place % 2], "/"))
     return found
 
 
@@ -122,6 +128,11 @@ def colour_variables(dark: bool) -> str:
 def words(name: str) -> str:
     """Return an identifier as words: ``memory_weight`` gives ``memory weight``."""
     return name.replace("_", " ")
+
+
+def lines_of(names: Iterable[str]) -> list[Look]:
+    """Return the looks of lines that are no single networks."""
+    return [replace(look, kind="line") for look in looks_of(names, ())]
 
 
 def label(name: str, width: int = 18) -> str:

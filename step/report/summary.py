@@ -52,7 +52,7 @@ def headline(results: Results) -> list[Quantity]:
         return Quantity(name, name, {network: text(own[network]) for network in results.networks})
 
     lines = [
-        line("test accuracy", lambda runs: _accuracy(runs["test_accuracy"])),
+        line(metric_words(results.metric), lambda runs: _accuracy(runs[results.metric])),
         line("seeds", lambda runs: str(runs["seed"].nunique())),
         line("time steps T", lambda runs: ", ".join(map(str, sorted(runs["T"].unique())))),
         line("firing rate", lambda runs: _rate(runs["firing_rate"].mean())),
@@ -87,6 +87,12 @@ def by_network(results: Results) -> pd.DataFrame:
     return pd.DataFrame(
         [{"network": network, **{line.name: line.values[network] for line in lines}} for network in results.networks]
     )
+
+
+def metric_words(metric: str) -> str:
+    """Return the name of a metric in words, such as ``test accuracy`` or ``test AUC``."""
+    short = {"auc": "AUC", "r2": "R²"}
+    return " ".join(short.get(part, part) for part in metric.split("_"))
 
 
 def _accuracy(values: pd.Series) -> str:
@@ -188,7 +194,9 @@ def facts(results: Results) -> dict[str, str]:
     return {
         "Suite": f"{results.suite.name}: {results.suite.description}".rstrip(": "),
         "Data set": f"{spec.dataset['name']}: {datasets.describe(spec.dataset['name'])}",
-        "Encoder": ", ".join(sorted({f"{s.encoder['name']}, T = {s.T}" for s in results.specs.values()})),
+        "Encoder": ", ".join(
+            sorted({f"{results.specs[run].encoder['name']}, T = {record.T}" for run, record in results.records.items()})
+        ),
         "Network": _each(s.model for s in results.specs.values()),
         "Learner": _each(s.learner for s in results.specs.values()),
         **{key: str(value) for key, value in protocol.describe().items()},

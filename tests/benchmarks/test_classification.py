@@ -63,10 +63,10 @@ class Oracle:
     def __init__(self, wrong=()):
         self.wrong, self.fitted = wrong, None
 
-    def fit(self, train, validation, scores):
+    def fit(self, train, validation, objective):
         self.fitted = (train.samples, validation.samples)
 
-    def predict(self, x):
+    def predict(self, x, *, last=False, lengths=None):
         classes = (x[0, :, 0, 0, 0] * 16).round().long()
         classes = torch.where(torch.isin(classes, torch.tensor(list(self.wrong), dtype=torch.long)), 0, classes)
         return torch.nn.functional.one_hot(classes, 10).float().expand(len(x), -1, -1)

@@ -16,8 +16,13 @@ from neurons.errors import OptionError, ShapeError, UnknownNameError
 
 EVERY = [
     ("direct", {}), ("latency", {"amplitude": "inverse"}), ("latency", {"amplitude": "one"}), ("phase", {}),
-    ("rate", {}), *((name, {}) for name in encoders.names() if name not in ("direct", "latency", "phase", "rate")),
+    ("rate", {}),
+    *(
+        (name, {}) for name in encoders.names()
+        if name not in ("direct", "latency", "phase", "rate") and not encoders.encoders.get(name).own_steps
+    ),
 ]  # fmt: skip
+"""Encoders of values in [0, 1]; those of sequences have a shape of their own."""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -115,6 +120,16 @@ def test_rate_has_the_mean_and_the_spread_of_independent_draws() -> None:
 def test_rate_keeps_small_probabilities_in_half_precision() -> None:
     x = torch.full((1, 100_000), 1 / 1024, dtype=torch.float16)
     assert encoders.Rate()(x, 4, seeded()).float().mean().item() == pytest.approx(1 / 1024, rel=0.25)
+
+
+def test_sequences_are_handed_on_with_their_steps_first() -> None:
+    x = torch.tensor([[[1.0, -2.0], [3.0, 4.5], [0.0, 7.0]]])  # one sample, three steps, two channels
+    assert encoders.Sequence()(x, 3)[:, 0].tolist() == x[0].tolist()
+    with pytest.raises(ShapeError, match="of T = 4 steps, not"):
+        encoders.Sequence()(x, 4)
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(OptionError, match="found NaN or infinity"):
+            encoders.Sequence()(torch.where(x == 7, bad, x), 3)
 
 
 # Bad input

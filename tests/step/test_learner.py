@@ -77,7 +77,7 @@ def test_the_best_validation_epoch_is_kept(tmp_path):
     protocol = protocols.create("classification", train_samples=160)
     _, held_out = protocol.parts(setting.dataset.train, 0)
     validation = protocol._batches(setting, setting.dataset.train, held_out, 32)
-    assert learner._accuracy(validation, protocol.scores) == max(accuracies)
+    assert learner._value(validation, protocol.objective) == max(accuracies)
 
 
 def test_training_lowers_the_loss(tmp_path):

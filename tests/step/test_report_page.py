@@ -267,7 +267,7 @@ def test_data_that_do_not_fit_are_refused_in_one_line():
         build_page(replace(make(), energy=make().energy.drop(columns="pJ")))
     with pytest.raises(OptionError, match="'LIFF', which has no run; did you mean 'LIF'"):
         build_page(replace(make(), layers=make().layers.replace({"network": {"LIF": "LIFF"}})))
-    with pytest.raises(OptionError, match="'spiking' or 'twin', not 'hybrid'"):
+    with pytest.raises(OptionError, match="'spiking', 'twin' or 'other', not 'hybrid'"):
         build_page(replace(make(), runs=make().runs.replace({"kind": {"twin": "hybrid"}})))
     trace = make().traces[0]
     with pytest.raises(ShapeError, match=r"potential \[4, 3\] must have the shape of the spikes, \[4, 40\]"):

@@ -293,4 +293,4 @@ def test_the_suite_of_all_neurons_has_all_of_them():
     have = {spec.neuron["name"] for spec in suite.specs}
     own = {name for name in neurons.names() if neurons.neurons.get(name).__module__.startswith("neurons.")}
     # no spikes; a delay of one step in each layer; a quantiser of operands, not an activation
-    assert own - have == {"leaky-integrator", "alpha", "quantised"}
+    assert own - have == {"leaky-integrator", "identity", "alpha", "quantised"}

@@ -11,6 +11,7 @@ from torch import nn
 import encoders
 from benchmarks import datasets, protocols
 from benchmarks.protocols import Setting
+from benchmarks.protocols.objective import ClassObjective
 from neurons.errors import OptionError
 from step import models
 from step.learners import SurrogateGradient, TrainingError
@@ -20,7 +21,7 @@ from step.learners.loss import supervised_loss
 from step.learners.optimiser import create_optimiser, depths, parameter_groups
 from step.learners.recompute import recomputed
 from step.learners.schedule import learning_rate
-from step.learners.surrogate_gradient import parts
+from step.learners.surrogate_gradient import Asked, parts
 
 TINY = {"image_size": 8, "channels": 1, "dim": 16, "depth": 2, "heads": 2, "mlp_ratio": 1.0}
 Config = SurrogateGradient.Config
@@ -35,7 +36,7 @@ def mean(outputs):
 
 
 def gradient(learner, x, labels):
-    loss = learner._gradient(x, labels, None, mean)
+    loss = learner._gradient(Asked(x, labels), ClassObjective())
     return float(loss), {name: p.grad.clone() for name, p in learner.network.named_parameters() if p.grad is not None}
 
 
@@ -343,7 +344,7 @@ def test_a_missing_compiler_is_one_line(monkeypatch):
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
     learner = SurrogateGradient(network("relu", dim=24).train(), Config(compile=True))
     with pytest.raises(TrainingError, match=r"learner.compile: there is no C\+\+ compiler; install one") as error:
-        learner._gradient(*batch(), None, mean)
+        learner._gradient(Asked(*batch()), ClassObjective())
     assert "\n" not in str(error.value)
 
 
