@@ -18,10 +18,21 @@ from typing import Any
 from benchmarks.datasets import (
     cifar,
     digits,
+    digits_adding,
     fashion_mnist,
     image_folder,
     imagenet,
+    listops,
+    lra_text,
+    memory_tasks,
+    neuronio,
+    neuronio_synthetic,
+    pathfinder,
     permuted_pixels,
+    pixel_sequence,
+    shd,
+    shd_adding,
+    synthetic_adding,
     tiny_imagenet,
 )
 from benchmarks.datasets.base import Dataset, Samples, Split, datasets
@@ -29,6 +40,7 @@ from benchmarks.datasets.fetch import Remote, fetch, remotes, where
 from benchmarks.datasets.image_files import ImageFiles
 from benchmarks.datasets.reading import Reading
 from benchmarks.datasets.roots import search_roots
+from benchmarks.datasets.sequence import SequenceDataset, SequenceSplit
 from neurons.errors import OptionError
 
 register = datasets.register
@@ -65,7 +77,9 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
 
 
 __all__ = [
-    "Dataset", "ImageFiles", "Reading", "Remote", "Samples", "Split", "cifar", "create", "datasets", "describe",
-    "digits", "fashion_mnist", "fetch", "image_folder", "imagenet", "load", "names", "permuted_pixels", "register",
-    "remotes", "search_roots", "tiny_imagenet", "where",
+    "Dataset", "ImageFiles", "Reading", "Remote", "Samples", "SequenceDataset", "SequenceSplit", "Split", "cifar",
+    "create", "datasets", "describe", "digits", "digits_adding", "fashion_mnist", "fetch", "image_folder", "imagenet",
+    "listops", "load", "lra_text", "memory_tasks", "names", "neuronio", "neuronio_synthetic", "pathfinder",
+    "permuted_pixels", "pixel_sequence", "register", "remotes", "search_roots", "shd", "shd_adding", "synthetic_adding",
+    "tiny_imagenet", "where",
 ]  # fmt: skip
