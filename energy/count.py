@@ -133,7 +133,10 @@ def _watch(network: nn.Module, counter: Counter) -> list[Callable[[], None]]:
         if any(path.startswith(f"{neuron}.") for neuron in inside):
             continue
         ours = isinstance(module, Neuron)
-        if ours or is_foreign_neuron(module):
+        if isinstance(module, Neuron) and module.counted_inside:
+            path = path or "neuron"
+            enter, leave = counter.enter_inside, counter.leave_inside
+        elif ours or is_foreign_neuron(module):
             inside.append(path)
             enter, leave = counter.enter_neuron, counter.leave_neuron
         else:
@@ -150,20 +153,20 @@ def _watch(network: nn.Module, counter: Counter) -> list[Callable[[], None]]:
         undo.append(module.register_forward_pre_hook(before, with_kwargs=True).remove)
         undo.append(module.register_forward_hook(after, with_kwargs=True).remove)
         if ours:
-            undo.append(_wrap_run(path, module, counter))
+            undo.append(_wrap_run(path, module, enter, leave))
     return undo
 
 
-def _wrap_run(path: str, neuron: Any, counter: Counter) -> Callable[[], None]:
+def _wrap_run(path: str, neuron: Any, enter: Any, leave: Any) -> Callable[[], None]:
     """See a neuron that its network streams through ``run``, which no forward hook sees."""
     original = neuron.run
 
     def run(x: Tensor, *args: Any, **kwargs: Any) -> Any:
         with _disable_current_modes():
-            counter.enter_neuron(path, neuron, x)
+            enter(path, neuron, x)
         result = original(x, *args, **kwargs)
         with _disable_current_modes():
-            counter.leave_neuron(path, neuron, x, result[0])
+            leave(path, neuron, x, result[0])
         return result
 
     neuron.run = run

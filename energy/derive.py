@@ -38,8 +38,9 @@ def twin(record: Record, bits: int | None = None) -> Record:
     Every layer that ran T steps runs once. Spikes become real activations, or quantised ones of ``bits`` bits whose
     codes are the spike counts of the record (``record.counts``), scaled to the codes that the bits can tell apart;
     so the twin has the zeros, and at the matched number of bits the very values, that the spiking network handed on.
-    Layers that met real values, or ran once, stay as they are. Weights, sizes and sources are unchanged. Where the
-    zeros lie within a map is not known, so effective counts of convolutions take them to be spread evenly.
+    Layers that met real values, or ran once, stay as they are. Weights, sizes and sources are unchanged. A spiking
+    neuron that is made of products is replaced with all that is inside it. Where the zeros lie within a map is not
+    known, so effective counts of convolutions take them to be spread evenly.
 
     Parameters
     ----------
@@ -59,6 +60,7 @@ def twin(record: Record, bits: int | None = None) -> Record:
         raise OptionError(f"a quantised twin has 1 to 32 bits, not {bits}")
     if record.T == 1 and not len(record.spiking):
         raise DataError("this record is of a network without time already; it is its own twin")
+    record = _without_insides(record)
     layers = record.layers.copy()
     steps = layers["T"].astype("float64")
     met_spikes = layers["operand"].isin(EVENTS) & layers["kind"].isin(PRODUCTS)
@@ -98,6 +100,30 @@ def twin(record: Record, bits: int | None = None) -> Record:
         + ("" if bits is None else ", codes from its spike counts"),
     }  # fmt: skip
     return Record({"layers": layers, "operations": operations, "memory": memory}, provenance)
+
+
+def _without_insides(record: Record) -> Record:
+    """Return the record without the layers inside spiking neurons; the neurons take what reached those."""
+    inside = {
+        layer: neuron
+        for neuron in record.spiking["layer"]
+        for layer in record.layers["layer"]
+        if layer.startswith(f"{neuron}.")
+    }
+    if not inside:
+        return record
+    sources = dict(zip(record.layers["layer"], record.layers["sources"], strict=True))
+    named = {name: set((each or "").split(",")) - {""} for name, each in sources.items()}
+    for layer, neuron in inside.items():
+        named[neuron] |= named[layer]
+    frames = {name: frame[~frame["layer"].isin(inside)].copy() for name, frame in record.to_frames().items()}
+    layers = frames["layers"]
+    for neuron in set(inside.values()):
+        frames["layers"]["sources"] = layers["sources"].where(
+            layers["layer"] != neuron, ",".join(sorted(named[neuron] - set(inside)))
+        )
+        layers = frames["layers"]
+    return Record(frames, record.provenance)
 
 
 def _replace(frame: DataFrame, rows: Series, values: Mapping[str, Any]) -> None:
@@ -241,7 +267,9 @@ def with_activity(record: Record, factor: float) -> Record:
     # The event traffic of a layer with one spiking and one other operand is that of both; only the spikes change.
     rows = layers.set_index("layer")
     incoming = rows["nonzero"].where(rows["kind"].isin(PRODUCTS)) + rows["second_nonzero"].fillna(0.0)
-    values = event & memory["role"].isin(("input", "index"))
+    addresses = event & (memory["role"] == "index") & memory["layer"].isin(layers.loc[first, "layer"])
+    memory.loc[addresses, "elements"] *= factor
+    values = event & (memory["role"] == "input")
     memory.loc[values, "elements"] = memory.loc[values, "layer"].map(incoming).fillna(memory.loc[values, "elements"])
     sent = event & (memory["role"] == "output") & memory["layer"].isin(layers.loc[spiking, "layer"])
     memory.loc[sent, "elements"] *= factor

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from energy import products, updates
 from energy.activity import Activity
 from energy.arithmetic import BATCH_NORMS, FOLLOW, FREE, MAX_POOLS, SUMS, Work, pooled, work_of
+from energy.inside import Inside
 from energy.operands import Grid, Tags
 from energy.tally import Tally
 from neurons import Neuron
@@ -73,18 +74,19 @@ class Counter(TorchDispatchMode):
         self._frames: list[Frame] = []
         self._depth = 0
         self._inner: Counts[str] | None = None
+        self._inside: list[Inside] = []
         self.costs: dict[int, dict[str, float]] = {}
         self.leaks: dict[int, bool | None] = {}
         self.potentials: dict[str, Tensor] = {}
         self._entries: Counts[str] = Counts()
         self._functional: dict[tuple[str, str], list[str]] = {}
-        self._zeros: dict[int, int] = {}
+        self._zeros: dict[tuple[int, int], int] = {}
         self._forms: dict[str, tuple[str, int, int]] = {}
 
     def begin(self, T: int, B: int) -> None:
         """Start a batch of B samples over T time steps."""
         self.T, self.B = T, B
-        self._frames, self._depth, self._inner = [], 0, None
+        self._frames, self._depth, self._inner, self._inside = [], 0, None, []
         for seen in (self.potentials, self._entries, self._functional, self._forms, self._zeros):
             seen.clear()
 
@@ -113,9 +115,10 @@ class Counter(TorchDispatchMode):
 
     def weight_zeros(self, weight: Tensor) -> int:
         """Return how many of the distinct values of a weight are zero (looked at once for each batch)."""
-        known = self._zeros.get(weight.data_ptr())
+        place = (weight.data_ptr(), weight.numel())
+        known = self._zeros.get(place)
         if known is None:
-            known = self._zeros[weight.data_ptr()] = products.distinct(weight) - int(torch.count_nonzero(weight))
+            known = self._zeros[place] = products.distinct(weight) - int(torch.count_nonzero(weight))
         return max(known, 0)
 
     def buffer(self, x: Tensor) -> float:
@@ -145,18 +148,28 @@ class Counter(TorchDispatchMode):
                 "seen by the counter; compute it with torch operations"
             )
 
-    def key(self, kind: str, name: str) -> str:
-        """Return the layer that an operation belongs to: the module itself, or one of its functional calls."""
+    def key(self, kind: str, name: str, weight: Tensor | None = None) -> str:
+        """Return the layer that an operation belongs to: the module itself, or one of its functional calls.
+
+        Inside a neuron that is counted inside, products with the same ``weight`` are one layer.
+        """
         frame = self._frames[-1] if self._frames else None
         if frame is None:
             return name
         if frame.own == kind and not frame.names[kind]:
             frame.names[kind] += 1
             return frame.path or kind
+        if weight is not None and self._inside:
+            return self._inside[-1].key(frame.path, name, weight, self._weights)
         frame.names[name] += 1
         key = f"{frame.path}.{name}-{frame.names[name]}".lstrip(".")
         self._functional.setdefault((frame.path, name), []).append(key)
         return key
+
+    @property
+    def inside(self) -> Inside | None:
+        """The innermost running neuron that is counted inside."""
+        return self._inside[-1] if self._inside else None
 
     @property
     def frame(self) -> Frame | None:
@@ -168,6 +181,9 @@ class Counter(TorchDispatchMode):
         shape, T, B = x.shape, self.T, self.B
         if T == 1 or x.dim() == 0:
             return 1
+        found = self._inside[-1].steps_of(shape, B) if self._inside else 0
+        if found:
+            return found
         if x.dim() > 1 and shape[0] in (1, T) and shape[1] == B:
             return int(shape[0])
         if shape[0] % (T * B) == 0:
@@ -189,6 +205,31 @@ class Counter(TorchDispatchMode):
             inner, self._inner = self._inner, None
             updates.add(self, path or "neuron", module, x, y, inner, out)
         self._depth -= 1
+
+    def enter_inside(self, path: str, module: Neuron, x: Tensor | None) -> None:
+        """Note that a neuron starts whose products are counted as layers; its ``forward`` may call its ``run``."""
+        inside = self.inside
+        if self._depth or x is None:
+            self._depth += 1
+        elif inside is not None and inside.path == path:
+            inside.calls += 1
+        else:
+            self._inside.append(Inside.of(path, module, x))
+            self.enter(path, module, x)
+
+    def leave_inside(self, path: str, module: Neuron, x: Tensor | None, out: Any) -> None:
+        """Add the neuron's row when its outermost call ends."""
+        inside = self.inside
+        if self._depth or x is None or inside is None:
+            self._depth -= 1
+            return
+        inside.calls -= 1
+        if not inside.calls:
+            self._inside.pop()
+            self.leave(path, module, x, out)
+            self._depth += 1  # what the row asks of the neuron is no part of the network
+            updates.add_inside(self, path, module, x, out[0] if isinstance(out, tuple) else out, inside.arithmetic)
+            self._depth -= 1
 
     # Operations ---------------------------------------------------------------------------------------------------
 
@@ -224,15 +265,23 @@ class Counter(TorchDispatchMode):
         return x.untyped_storage().data_ptr() in self._weights or self.tags.of(x).fixed
 
     def _see(self, name: str, func: Any, args: Any, kwargs: Any, inputs: list[Tensor], out: Any) -> None:
-        if all(self.is_fixed(x) for x in inputs):
+        constant = name == "lift_fresh" and bool(self._inside)  # what a neuron writes down as a number
+        if constant or all(self.is_fixed(x) for x in inputs):
             for y in _tensors((out,)):
                 self.tags.put(y, fixed=True)
+            return
+        if name in FOLLOW and len(inputs) == 1:
+            for y in (out,) if isinstance(out, Tensor) else _tensors((out,)):
+                self.tags.follow(inputs[0], y)
             return
         known = [origins for x in inputs if (origins := self.tags.of(x).origins)]
         if name in products.HANDLERS:
             products.HANDLERS[name](self, args, kwargs, out)
         elif name in FREE:
             self._follow(name, inputs, out)
+            dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+            if name == "cat" and self._inside and dim in (-1, out.dim() - 1):
+                self.tags.of(out).pieces = tuple(inputs)
         else:
             self._count_other(name, func, args, kwargs, inputs, out)
         origins = known[0] if len(known) == 1 else frozenset().union(*known)
@@ -259,6 +308,12 @@ class Counter(TorchDispatchMode):
                 self.uncounted[str(func.overloadpacket)] += results[0].numel() if results else 0
             return
         if name in ("add", "sub") and self._is_bias(inputs, results[0]):
+            return
+        inside = self.inside
+        if inside is not None and work.kind in ("elementwise", "pool"):
+            for op, count in work.counts.items():
+                inside.arithmetic["mul" if op == "scale" else op] += count  # type: ignore[assignment]
+            self._tag_result(name, args, inputs, results[0], kwargs.get("alpha", 1))
             return
         folded = name in BATCH_NORMS and self.tags.of(inputs[0]).product is not None
         key = self.key(work.kind, products.short_name(name))

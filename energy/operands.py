@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from energy.record import EVENTS, OPERANDS
 
@@ -89,7 +89,8 @@ class Tag:
     """What is known of a tensor beside its values.
 
     ``product`` is the layer whose result it is, norm and bias aside; ``origins`` are the products and neurons that
-    its values come from; ``binary`` is what a neuron says of its output, and is looked at before it is believed.
+    its values come from; ``binary`` is what a neuron says of its output, and is looked at before it is believed;
+    ``pieces`` lie side by side in its last dimension, where that is known.
     """
 
     version: int
@@ -100,20 +101,37 @@ class Tag:
     binary: bool = False
     cell: Cell = field(default_factory=Cell)
     origins: frozenset[str] | None = None
+    pieces: tuple[Tensor, ...] = ()
 
 
 class Tags:
     """Tags of live tensors. A tensor that was changed in place loses its tag."""
 
     def __init__(self) -> None:
-        self._tags: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        # By identity, with a reference that tells whether it is still that tensor: a weak dictionary of tensors takes
+        # several times as long, and every operand of every operation is looked up.
+        self._tags: dict[int, tuple[weakref.ref[Tensor], Tag]] = {}
 
     def of(self, tensor: Tensor) -> Tag:
         """Return the tag of a tensor; an empty one when nothing is known."""
-        tag = self._tags.get(tensor)
-        if tag is None or tag.version != tensor._version:
-            tag = Tag(tensor._version)
-            self._tags[tensor] = tag
+        known = self._tags.get(id(tensor))
+        if known is not None and known[1].version == tensor._version and known[0]() is tensor:
+            return known[1]
+        return self._set(tensor, Tag(tensor._version))
+
+    def _set(self, tensor: Tensor, tag: Tag) -> Tag:
+        name, tags = id(tensor), self._tags
+        known = tags.get(name)
+        if known is not None and known[0]() is tensor:
+            tags[name] = (known[0], tag)
+            return tag
+
+        def gone(reference: weakref.ref[Tensor]) -> None:
+            found = tags.get(name)
+            if found is not None and found[0] is reference:
+                del tags[name]
+
+        tags[name] = (weakref.ref(tensor, gone), tag)
         return tag
 
     def put(
@@ -128,14 +146,14 @@ class Tags:
         origins: frozenset[str] | None = None,
     ) -> None:
         """Replace the tag of a tensor."""
-        self._tags[tensor] = Tag(tensor._version, grid, floor, product, fixed, binary, origins=origins)
+        self._set(tensor, Tag(tensor._version, grid, floor, product, fixed, binary, origins=origins))
 
     def follow(self, source: Tensor, target: Tensor) -> None:
         """Tag a view, copy or selection of ``source``; the description is shared where the values are the same."""
         tag = self.of(source)
         cell = tag.cell if source.numel() == target.numel() else Cell()
-        self._tags[target] = Tag(
-            target._version, tag.grid, tag.floor, tag.product, tag.fixed, tag.binary, cell, tag.origins
+        self._set(
+            target, Tag(target._version, tag.grid, tag.floor, tag.product, tag.fixed, tag.binary, cell, tag.origins)
         )
 
     def operand(self, tensor: Tensor) -> Operand:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from energy.geometry import Geometry, spread
 from energy.operands import Grid, Operand, components
+from energy.schema import OPERANDS
+from neurons import synapses
 
 if TYPE_CHECKING:
     from energy.dispatch import Counter
@@ -85,6 +87,11 @@ def _matrix(counter: Counter, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | 
         left = counter.is_fixed(a)
         x, weight = (b, a) if left else (a, b)
         fan_out = a.shape[-2] if left else b.shape[-1]
+        grouped = counter.inside is not None and weight.dim() == 3 and weight.shape[0] > 1 and weight.stride(0) != 0
+        if grouped:
+            # Neurons with weights of their own side by side: [neurons, rows, k] to [rows, neurons, k].
+            whole, x = x, x.permute(2, 0, 1) if left else x.transpose(0, 1)
+            counter.tags.follow(whole, x)
         operand = counter.tags.operand(x)
         nonzero = operand.nonzero * fan_out
         dense = float(x.numel() * fan_out)
@@ -92,17 +99,21 @@ def _matrix(counter: Counter, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | 
             "dense": dense, "dense_nominal": dense, **dict.fromkeys(("exact", "nominal", "fan_out", "kernel"), nonzero),
             **_weighted(operand, fan_out, operand.magnitude * fan_out, operand.popcount * fan_out),
         }  # fmt: skip
-        key = counter.key("linear", "linear")
-        side = -2 if left else -1
-        channels = {"in_channels": x.shape[side], "out_channels": fan_out}
+        key = counter.key("linear", "linear", weight)
+        side = -2 if left and not grouped else -1
+        groups = weight.shape[0] if grouped else 1
+        channels = {"in_channels": x.shape[side] * groups, "out_channels": fan_out * groups}
+        if grouped:
+            channels["groups"] = groups
         parts = cache(lambda: components(x, operand, bits=False))  # several layers may read one tensor
         counts["sparse"] = nonzero
         if counter.weight_zeros(weight):
-            others = [d for d in range(x.dim()) if d != x.dim() + side]
-            met = weight.ne(0).double().sum(0 if left else -1)
-            counts["sparse"] = float((parts()["nonzero"].double().sum(others) * met).sum()) if met.dim() == 1 else _NAN
+            others = [d for d in range(x.dim()) if d != x.dim() + side] if not grouped else [0]
+            met = weight.ne(0).double().sum(-2 if left else -1)
+            fits = met.dim() == 1 or grouped
+            counts["sparse"] = float((parts()["nonzero"].double().sum(others) * met).sum()) if fits else _NAN
         steps = _time(counter, x, _whole(counter, x))
-        _follow_time(counter, key, x, operand, parts, steps, None if left else -1)
+        _follow_time(counter, key, x, operand, parts, steps, None if left or grouped else -1)
         if counter.activity.by_step:
             each = [float(part.sum()) * fan_out for part in _steps(parts()["nonzero"], steps)]
             _add_steps(counter, key, parts(), each, out, steps)
@@ -115,6 +126,68 @@ def _matrix(counter: Counter, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | 
             add_bias(counter, key, bias, out)
         else:
             counter.tally.operation(key, "add", operand="real", bits=out.element_size() * 8, dense=float(out.numel()))
+
+
+def _synapses(counter: Counter, args: Any, kwargs: Any, out: Tensor) -> None:
+    """Count synapses that gather their inputs: one operation for each, effective where its input is not zero.
+
+    Inputs and activities that were put side by side keep classes of their own: a spike is added, whatever lies next to
+    it.
+    """
+    given: tuple[Any, ...] = (*args, None, None)
+    x, weight, index, mask = given[:4]
+    alive = weight.ne(0) if mask is None else weight.ne(0) & mask.view_as(weight).ne(0)
+    reached, kept = (synapses.fan_out(x.shape[-1], weight, index, each).double() for each in (mask, alive))
+    present, bits, steps = int(reached.sum()), _weight_bits(counter, weight), _time(counter, x, _whole(counter, x))
+    key, pieces = counter.key("synapses", "synapses", weight), counter.tags.of(x).pieces or (x,)
+    operands = [counter.tags.operand(piece) for piece in pieces]
+    merged = operands[0] if len(operands) == 1 else _merged(operands)
+    _add_layer(
+        counter, key, "linear", x, merged, out, weights=present, weight_nonzero=int(kept.sum()), weight_bits=bits,
+        sources=counter.origins([x]), in_channels=x.shape[-1], out_channels=weight.shape[0],
+    )  # fmt: skip
+    each: list[Any] = [0.0] * steps
+    sums = dict.fromkeys(("dense", "exact"), 0.0)
+    widths = [piece.shape[-1] for piece in pieces]
+    for piece, operand, fed, met in zip(pieces, operands, reached.split(widths), kept.split(widths), strict=True):
+        parts = components(piece, operand)
+        taken = {id(part): part.reshape(-1, piece.shape[-1]).double().sum(0) for part in parts.values()}
+        found = {name: float((taken[id(part)] * fed).sum()) for name, part in parts.items()}
+        mean = float(fed.sum()) / piece.shape[-1]
+        dense = piece.numel() * mean
+        counts = {
+            "dense": dense, "dense_nominal": dense, "nominal": operand.nonzero * mean,
+            **dict.fromkeys(("exact", "fan_out", "kernel"), found["nonzero"]),
+            "sparse": float((taken[id(parts["nonzero"])] * met).sum()),
+            **_weighted(operand, mean, found.get("magnitude"), found.get("popcount")),
+        }  # fmt: skip
+        counter.tally.operation(key, "mac", operand=operand.kind, bits=operand.bits, **counts)
+        _add_reads(counter, key, piece, operand)
+        sums = {name: count + counts[name] for name, count in sums.items()}
+        if len(pieces) == 1:
+            _follow_time(counter, key, x, operand, lambda parts=parts: parts, steps, -1)  # type: ignore[misc]
+        if counter.activity.by_step:
+            by_step = [part.reshape(-1, piece.shape[-1]).double().sum(0) for part in _steps(parts["nonzero"], steps)]
+            each = [count + float((step * fed).sum()) for count, step in zip(each, by_step, strict=True)]
+    if counter.activity.by_step:
+        _add_steps(counter, key, {"nonzero": x.ne(0).float()}, each, out, steps)
+    counter.tally.memory(key, "weight", "read", "dense", sums["dense"], bits, present)
+    counter.tally.memory(key, "weight", "read", "event", sums["exact"], bits, present)
+    # Which branch a synapse belongs to is looked up for each that is reached.
+    address = math.ceil(math.log2(max(2, weight.shape[0])))
+    counter.tally.memory(key, "index", "read", "event", sums["exact"], address, present)
+    _add_sums(counter, key, sums, out)
+    counter.tags.put(out, product=key, floor="real" if merged.kind == "real" else None, origins=frozenset({key}))
+
+
+def _merged(operands: list[Operand]) -> Operand:
+    """Describe operands side by side as one; NaN where one of them has no such count."""
+    kind = max((operand.kind for operand in operands), key=OPERANDS.index)
+    return Operand(
+        kind, max(o.bits for o in operands), 1.0, sum(o.numel for o in operands), sum(o.nonzero for o in operands),
+        sum(o.magnitude for o in operands), sum(o.popcount for o in operands),
+        _NAN if kind == "real" else max(o.largest for o in operands),
+    )  # fmt: skip
 
 
 def _add_weighted(
@@ -239,24 +312,35 @@ def _share(count: float, operand: Operand) -> float:
 
 
 def _add_row(counter: Counter, key: str, kind: str, x: Tensor, operand: Operand, out: Tensor, **values: Any) -> None:
+    _add_layer(counter, key, kind, x, operand, out, **values)
+    _add_reads(counter, key, x, operand)
+
+
+def _add_layer(
+    counter: Counter, key: str, kind: str, x: Tensor, operand: Operand, out: Tensor, **values: Any
+) -> None:  # fmt: skip
     frame = counter.frame
     if frame is not None:
         frame.seen += 1
-    whole = _whole(counter, x)
-    buffer = x.numel() / counter.steps(whole) / counter.B
+    steps = counter.steps(_whole(counter, x))
     counter.layer(
         key, kind, module=type(frame.module).__name__ if frame else "", operand=operand.kind, bits=operand.bits,
         inputs=operand.numel, nonzero=operand.nonzero, magnitude=operand.magnitude, popcount=operand.popcount,
-        largest=operand.largest, outputs=out.numel(), steps=counter.steps(whole), **values,
+        largest=operand.largest, outputs=out.numel(), steps=steps, **values,
     )  # fmt: skip
+    outputs = out.numel() / steps / counter.B
+    counter.tally.memory(key, "output", "write", "dense", out.numel(), out.element_size() * 8, outputs)
+
+
+def _add_reads(counter: Counter, key: str, x: Tensor, operand: Operand) -> None:
+    """Count the inputs that a product reads."""
+    buffer = x.numel() / counter.steps(_whole(counter, x)) / counter.B
     for policy, elements in (("dense", operand.numel), ("event", operand.nonzero)):
         counter.tally.memory(key, "input", "read", policy, elements, operand.bits, buffer)
     if operand.is_events:
         # Event-driven hardware sends an address for each value that is not zero.
         address = math.ceil(math.log2(max(2.0, buffer)))
         counter.tally.memory(key, "index", "read", "event", operand.nonzero, address, buffer)
-    outputs = out.numel() / counter.steps(whole) / counter.B
-    counter.tally.memory(key, "output", "write", "dense", out.numel(), out.element_size() * 8, outputs)
 
 
 def _whole(counter: Counter, x: Tensor) -> Tensor:
@@ -320,5 +404,5 @@ HANDLERS: dict[str, Callable[[Counter, Any, Any, Any], None]] = {
     "convolution": _convolution,
     "mm": _matrices(0, 1), "bmm": _matrices(0, 1),
     "addmm": _matrices(1, 2, 0), "baddbmm": _matrices(1, 2, 0), "_addmm_activation": _matrices(1, 2, 0),
-    "mv": _vectors, "dot": _vectors, "addmv": _vectors,
+    "synapse_sums": _synapses, "mv": _vectors, "dot": _vectors, "addmv": _vectors,
 }  # fmt: skip

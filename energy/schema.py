@@ -32,7 +32,7 @@ LAYER_COLUMNS: dict[str, Any] = {
     "weights": 0, "weight_nonzero": 0, "weight_bits": float("nan"), "weight_uses": float("nan"),
     "weights_used": float("nan"), "bias": 0,
     "in_channels": None, "out_channels": None, "kernel_size": None, "stride": None, "padding": None, "dilation": None,
-    "groups": None, "folded": False, "neuron": None, "conventional": None, "leaky": None, "neurons": 0.0, "states": 0,
+    "groups": None, "folded": False, "neuron": None, "conventional": None, "leaky": None, "neurons": 0.0, "states": 0.0,
     "updates": 0.0, "effective_updates": float("nan"),
 }  # fmt: skip
 OPERATION_COLUMNS: dict[str, Any] = {
@@ -60,7 +60,7 @@ _TEXT = {
     "dilation", "neuron", "op", "role", "direction", "policy",
 }  # fmt: skip
 _FLAGS = ("folded", "conventional", "leaky")
-_INTEGERS = ("order", "T", "weights", "weight_nonzero", "states", "bias", "spikes", "step")
+_INTEGERS = ("order", "T", "weights", "weight_nonzero", "bias", "spikes", "step")
 
 
 def table(rows: Any, name: str) -> DataFrame:

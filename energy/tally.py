@@ -9,7 +9,7 @@ from typing import Any
 from energy.activity import Activity
 from energy.operands import widest
 from energy.record import Record
-from energy.schema import CONVENTIONS, row
+from energy.schema import CONVENTIONS, EVENTS, row
 
 _COUNTS = (
     "calls", "inputs", "nonzero", "magnitude", "popcount", "second_inputs", "second_nonzero", "second_magnitude",
@@ -89,7 +89,9 @@ class Tally:
             layer["T"] = max(1, min(T, round(layer.pop("steps", T * batches) / batches)))
             layer["calls"] *= samples / batches  # of batches, not of samples
             layer["sources"] = ",".join(sorted(layer.get("sources", ())))
-            silent = layer["silent_channels"] = activity.silent_channels(layer["layer"])
+            # A layer that met real values too, behind a silent first step, has no silent channels.
+            spikes = layer.get("operand") in EVENTS
+            silent = layer["silent_channels"] = activity.silent_channels(layer["layer"]) if spikes else float("nan")
             if layer.get("weights") and layer["layer"] in macs:
                 layer["weight_uses"] = macs[layer["layer"]] / layer["weights"]
                 layer["weights_used"] = layer["weights"] * (1 - silent)

@@ -73,6 +73,57 @@ def add(
         counter.tally.memory(key, "output", "write", policy, elements, described.bits, counter.buffer(y))
 
 
+def add_inside(
+    counter: Counter, key: str, module: Neuron, x: Tensor, y: Tensor, arithmetic: Mapping[str, float]
+) -> None:  # fmt: skip
+    """Add the row of a neuron whose products are layers of their own: its outputs, its state, all other arithmetic.
+
+    One update is one output at one step. ``states`` are the numbers that the neuron remembers for each of them, and
+    need not be whole. A neuron with real outputs, such as an LSTM, is conventional: no spike leaves it.
+
+    Parameters
+    ----------
+    counter : Counter
+    key : str
+    module : Neuron
+    x, y : Tensor
+        Input and output.
+    arithmetic : mapping of str to float
+        Operations inside that belong to no product.
+    """
+    updates, bits, steps = y.numel(), x.element_size() * 8, counter.steps(y)
+    neurons = updates / steps / counter.B
+    words = sum(value.numel() for value in module.resting_state(x[:1, :1]).values())
+    conventional = module.conventional or module.output == "real"
+    if id(module) not in counter.leaks:
+        counter.leaks[id(module)] = leaky(module, x)
+    sources = counter.tags.of(y).origins or frozenset()
+    _tag_output(counter, module, y)
+    counter.tags.of(y).origins = frozenset({key})
+    described = counter.tags.operand(y)
+    counter.layer(
+        key, "neuron", module=type(module).__name__, neuron=getattr(module, "registered_name", type(module).__name__),
+        conventional=conventional, output=module.output, operand="real", bits=bits, inputs=x.numel(), outputs=updates,
+        nonzero_outputs=described.nonzero, neurons=neurons, states=words / neurons, updates=updates, steps=steps,
+        sources=sources, leaky=counter.leaks[id(module)],
+    )  # fmt: skip
+    if described.is_events and not conventional:
+        counter.activity.spikes(
+            key, y, lambda: components(y, described, bits=False)["magnitude"], steps, counter.T, counter.B,
+            counter.tags.of(y).cell,
+        )  # fmt: skip
+    if counter.activity.by_step:
+        counts: dict[str, Any] = {"inputs": [x.numel() / steps] * steps, "outputs": [updates / steps] * steps}
+        counts["nonzero_outputs"] = y.ne(0).reshape(steps, -1).sum(1).tolist()
+        counter.activity.step(key, counts, steps, counter.T)
+    for op, count in arithmetic.items():
+        counter.tally.operation(key, op, operand="real", bits=bits, dense=float(count))
+    for direction in ("read", "write") if words else ():
+        counter.tally.memory(key, "state", direction, "dense", words * steps * counter.B, bits, words)
+    for policy, elements in (("dense", updates), ("event", described.nonzero)):
+        counter.tally.memory(key, "output", "write", policy, elements, described.bits, counter.buffer(y))
+
+
 def _add_steps(counter: Counter, key: str, module: nn.Module, x: Tensor, y: Tensor, steps: int, out: Any) -> None:
     """Add spikes, and updates that changed a potential, of every step."""
     sent = y.ne(0).reshape(steps, -1).sum(1).tolist() if y.numel() % steps == 0 else None

@@ -108,7 +108,10 @@ class Dampfhoffer(EnergyModel):
         if not layer.is_spiking:
             # A rectifier compares once; its output is written once.
             written = layer.outputs * self._word(self.activation_bits, hardware)
-            return Price({"neuron": layer.updates * add, "memory_activation": written})
+            parts = {"neuron": layer.updates * add, "memory_activation": written}
+            if layer.states:  # a recurrent cell
+                parts["memory_state"] = 2 * layer.updates * layer.states * self._word(self.state_bits, hardware)
+            return Price(parts)
         known = isinstance(layer.leaky, (bool, np.bool_))
         leak = hardware[f"{self.accumulator}_mul"] if known and layer.leaky else 0.0
         parts = {

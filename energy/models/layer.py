@@ -26,6 +26,8 @@ class Layer:
     sources, targets : list of Layer
         Products and neurons whose output reaches it (through norms, pooling, sums), and those that its output
         reaches.
+    inside : Layer, optional
+        The neuron that it is a part of, where that is made of products.
     record : Record
     """
 
@@ -36,6 +38,7 @@ class Layer:
     first: bool = False
     sources: list[Layer] = field(default_factory=list)
     targets: list[Layer] = field(default_factory=list)
+    inside: Layer | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "row":
@@ -111,6 +114,9 @@ def layers_of(record: Record) -> list[Layer]:
     for name in ("operations", "memory"):
         for row in _rows(record, name):
             getattr(layers[row.layer], name).append(row)
+    neurons = [layer for layer in layers.values() if layer.is_neuron]
+    for layer in layers.values() if neurons else ():
+        layer.inside = next((each for each in neurons if layer.layer.startswith(f"{each.layer}.")), None)
     weighted = [layer for layer in layers.values() if layer.is_product and not layer.second_operand]
     if weighted:
         weighted[0].first = True

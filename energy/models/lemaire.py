@@ -176,7 +176,7 @@ class Lemaire(EnergyModel):
 
     def _neurons(self, layer: Layer, hardware: Hardware) -> Price:
         if layer.states != 1:
-            return Price(note=f"no price for a neuron with {layer.states} state words: the model knows one potential")
+            return Price(note=f"no price for a neuron with {layer.states:g} state words: the model knows one potential")
         spikes = 0.0 if layer.output == "real" else layer.nonzero_outputs
         additions = layer.updates + (spikes if spikes == spikes else 0.0)
         leaks = layer.updates if _leaks(layer) else 0.0

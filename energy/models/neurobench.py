@@ -146,8 +146,8 @@ def _is_known(count: Any) -> bool:
 def _is_connection(layer: Layer) -> bool:
     if not layer.is_product or layer.second_operand or layer.module.startswith("ConvTranspose"):
         return False
-    # A functional call is a row of its own, named after the call; so are the two products of a recurrent cell.
-    return layer.module.endswith("Cell") or not _FUNCTIONAL.search(layer.layer)
+    # A functional call is a row of its own, named after the call; so are the products of a recurrent cell, which count.
+    return layer.module.endswith("Cell") or layer.inside is not None or not _FUNCTIONAL.search(layer.layer)
 
 
 def _bytes(layer: Layer) -> float:

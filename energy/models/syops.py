@@ -76,7 +76,7 @@ class Syops(EnergyModel):
 
 def count(layer: Layer) -> Count | None:
     """Return the operations of a layer by the rule of syops-counter; None for what it does not see."""
-    if layer.module and not layer.is_neuron and layer.module not in _MODULES:
+    if layer.module and not layer.is_neuron and layer.module not in _MODULES and layer.inside is None:
         return None
     if layer.kind in ("conv", "linear") and not layer.second_operand:
         return _product(layer)

@@ -191,7 +191,8 @@ class TypedHorowitz(EnergyModel):
             else:
                 missing.append(operation.op)
         if missing:
-            return Price({part: float("nan")}, f"no price for {', '.join(sorted(set(missing)))}")
+            known = energy if any(operation.op in _LIKE for operation in operations) else float("nan")
+            return Price({part: known}, f"no price for {', '.join(sorted(set(missing)))}")
         return Price({part: energy})
 
 
