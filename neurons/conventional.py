@@ -27,6 +27,21 @@ class ReLU(Neuron):
         return torch.relu(x)
 
 
+@neurons.register("identity")
+class Identity(Neuron):
+    """The identity, y = x; the neuron of networks that have no place for one, such as an LSTM; T = 1."""
+
+    conventional = True
+    output = "real"
+
+    def step(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return x
+
+    def cost(self) -> dict[str, float]:
+        """Return that an update takes no operations."""
+        return {}
+
+
 class _Round(torch.autograd.Function):
     """Rounding whose gradient passes straight through."""
 

@@ -159,6 +159,10 @@ def sizes_shown(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _image(kind: type[Network], size: str | None) -> str | None:
+    from step.models.sequence.base import SequenceConfig
+
+    if issubclass(kind.Config, SequenceConfig):  # made for sequences of whatever the data hold
+        return None
     try:
         config = kind.Config(**({} if size is None else {"size": size}))
     except ValueError:

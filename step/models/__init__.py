@@ -7,6 +7,15 @@
 from step.models.base import Network, NetworkConfig, NetworkState, create, models
 from step.models.cnn import CNN
 from step.models.mlp import MLP
+from step.models.sequence.causal_transformer import CausalTransformer
+from step.models.sequence.elm import ELM
+from step.models.sequence.elm_network import ELMNetwork
+from step.models.sequence.glm import GLM
+from step.models.sequence.gru import GRU
+from step.models.sequence.lstm import LSTM
+from step.models.sequence.recurrent_snn import RecurrentSNN
+from step.models.sequence.ssm import DiagonalSSM
+from step.models.sequence.tcn import TCN
 from step.models.transformer.espikeformer import ESpikeFormer
 from step.models.transformer.maxformer import MaxFormer
 from step.models.transformer.metaspikeformer import MetaSpikeFormer
@@ -27,7 +36,8 @@ names = models.names
 describe = models.describe
 
 __all__ = [
-    "CNN", "MLP", "SDT", "SEMM", "ESpikeFormer", "MSViT", "MaxFormer", "MetaSpikeFormer", "Network", "NetworkConfig",
-    "NetworkState", "QKFormer", "SGLFormer", "STAtten", "SWFormer", "Spikformer", "SpikingResformer",
-    "Spikingformer", "VisionTransformer", "create", "describe", "models", "names", "register",
+    "CNN", "ELM", "GLM", "GRU", "LSTM", "MLP", "SDT", "SEMM", "TCN", "CausalTransformer", "DiagonalSSM",
+    "ELMNetwork", "ESpikeFormer", "MSViT", "MaxFormer", "MetaSpikeFormer", "Network", "NetworkConfig",
+    "NetworkState", "QKFormer", "RecurrentSNN", "SGLFormer", "STAtten", "SWFormer", "Spikformer",
+    "SpikingResformer", "Spikingformer", "VisionTransformer", "create", "describe", "models", "names", "register",
 ]  # fmt: skip

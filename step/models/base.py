@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from neurons import Neuron, NeuronFactory, State, factory, neurons_in
 from neurons.base import neurons
 from neurons.errors import OptionError, ShapeError, suggest
+from neurons.lengths import at_last_step
 from neurons.registry import Registry
 from step.models.paper import Paper
 
@@ -62,11 +63,14 @@ class Network(nn.Module):
     ----------------
     conventional : bool
         True for networks without time, which take conventional neurons only.
+    takes_neuron : bool
+        False for networks that have no place for a neuron of the registry, such as an LSTM.
     """
 
     Config: ClassVar[type[NetworkConfig]]
     paper: ClassVar[Paper | None] = None
     conventional: ClassVar[bool] = False
+    takes_neuron: ClassVar[bool] = True
 
     def __init__(self, config: NetworkConfig, neuron: NeuronFactory) -> None:
         super().__init__()
@@ -112,6 +116,17 @@ class Network(nn.Module):
         for name, module in found.items():
             module.forward = partial(_stream, module, name, before.get(name), after)  # type: ignore[method-assign]
         return streaming(x), after
+
+    def last(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the outputs at the last step of every sample, [1, B, classes].
+
+        Parameters
+        ----------
+        x : Tensor, shape [T, B, ...]
+        lengths : Tensor of int64, shape [B], optional
+            Steps of each sample; T for all when left out.
+        """
+        return at_last_step(self(x), lengths)
 
     def twin(self, neuron: str | Mapping[str, Any] | NeuronFactory) -> Self:
         """Return the same network with other neurons; all weights outside the neurons are copied.
@@ -173,7 +188,12 @@ def _stream(neuron: Neuron, name: str, before: State | None, after: NetworkState
 
 
 def _outside_neurons(network: nn.Module) -> dict[str, Tensor]:
-    paths = tuple(f"{name}." for name, module in network.named_modules() if isinstance(module, Neuron))
+    # A layer that is run as a neuron, so that it can stream, belongs to the network; a neuron inside it does not.
+    paths = tuple(
+        f"{name}."
+        for name, module in network.named_modules()
+        if isinstance(module, Neuron) and not module.is_layer
+    )
     return {name: value for name, value in network.state_dict().items() if not name.startswith(paths)}
 
 

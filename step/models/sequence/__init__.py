@@ -1,0 +1,1 @@
+"""Networks for sequences: recurrent, convolutional and attentional, all causal, one file each."""
