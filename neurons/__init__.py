@@ -17,8 +17,9 @@ from neurons.adaptive import ALIF
 from neurons.base import Neuron, NeuronFactory, SpikingNeuron, State, factory, neurons, neurons_in
 from neurons.biophysical import ConductanceLIF, HodgkinHuxley, Izhikevich
 from neurons.compartments import TCLIF
-from neurons.conventional import GELU, Quantised, QuantisedReLU, ReLU
+from neurons.conventional import GELU, Identity, Quantised, QuantisedReLU, ReLU
 from neurons.cost import leaky, update_cost
+from neurons.elm import ELM, BranchELM, ELMPopulation, ModifiedELM
 from neurons.experts import HDLIF
 from neurons.gated import CLIF, GLIF
 from neurons.integer import IntegerLIF, NormalisedIntegerLIF, SpikeFiringApproximationLIF, SpikingBrain, TernaryLIF
@@ -36,11 +37,11 @@ names = neurons.names
 describe = neurons.describe
 
 __all__ = [
-    "ALIF", "CLIF", "CUBA", "EIF", "GELU", "GLIF", "HDLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF",
-    "Alpha", "ConductanceLIF", "DenseRecurrentLIF", "HarmonicResonateAndFire", "HodgkinHuxley", "IntegerLIF",
-    "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "Neuron", "NeuronFactory", "NormalisedIntegerLIF",
-    "Quantised", "QuantisedReLU", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN",
-    "SpikeFiringApproximationLIF", "SpikingBrain", "SpikingNeuron", "State", "Surrogate", "TernaryLIF",
-    "as_surrogate", "create", "describe", "factory", "leaky", "names", "neurons_in", "register", "spike_codes",
-    "surrogates", "update_cost",
+    "ALIF", "CLIF", "CUBA", "EIF", "ELM", "GELU", "GLIF", "HDLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF",
+    "Alpha", "BranchELM", "ConductanceLIF", "DenseRecurrentLIF", "ELMPopulation", "HarmonicResonateAndFire",
+    "HodgkinHuxley", "Identity", "IntegerLIF", "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "ModifiedELM",
+    "Neuron", "NeuronFactory", "NormalisedIntegerLIF", "Quantised", "QuantisedReLU", "ReLU", "RecurrentLIF",
+    "ResonateAndFire", "SlidingPSN", "SpikeFiringApproximationLIF", "SpikingBrain", "SpikingNeuron", "State",
+    "Surrogate", "TernaryLIF", "as_surrogate", "create", "describe", "factory", "leaky", "names", "neurons_in",
+    "register", "spike_codes", "surrogates", "update_cost",
 ]  # fmt: skip

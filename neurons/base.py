@@ -40,6 +40,13 @@ class Neuron(nn.Module, ABC):
         Whether ``run`` goes on from a state; False for neurons that look at all time steps at once.
     eager_reason : str
         Why a neuron with a ``run`` of its own is not compiled.
+    counted_inside : bool
+        True for neurons that are made of matrix products, such as recurrent cells: the energy models then price
+        every product and every operation inside as layers of their own, so the neuron must run in torch operations
+        where a dispatch mode looks on. Its own row holds state and output only.
+    is_layer : bool
+        True for a neuron that stands in a network as a layer: its weights are those of the network, which decay like
+        others and which a twin with other neurons shares.
     """
 
     state: ClassVar[Mapping[str, float]] = {}
@@ -47,6 +54,8 @@ class Neuron(nn.Module, ABC):
     output: ClassVar[str] = "binary"
     streams: ClassVar[bool] = True
     eager_reason: ClassVar[str] = "it has a run of its own"
+    counted_inside: ClassVar[bool] = False
+    is_layer: bool = False
 
     @abstractmethod
     def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:

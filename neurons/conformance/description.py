@@ -18,6 +18,9 @@ def operations_counted(subject: Subject) -> Result:
     if unknown:
         right = "use operations that have one, or say the cost in a method cost()"
         return Result(name, "no", f"{', '.join(unknown)}: no kind that energy models price; {right}")
+    free = subject.neuron.cost() == {} and subject.neuron.conventional and not subject.neuron.state
+    if free:
+        return Result(name, "yes", "an update takes no operations, and the neuron says so")
     if not cost:
         return Result(name, "no", "an update takes no operations; a neuron with a run of its own says them in cost()")
     return Result(name, "yes", "an update: " + ", ".join(f"{count:g} {kind}" for kind, count in cost.items()))

@@ -147,9 +147,9 @@ def describe(error: BaseException) -> str:
     return text
 
 
-def where(found: Tensor, right: Tensor) -> str:
-    """Return where two tensors [T, B, ...] or [B, ...] of the same shape differ first, and by what."""
-    differ = (found != right) & ~(found.isnan() & right.isnan())
+def where(found: Tensor, right: Tensor, near: float = 0.0) -> str:
+    """Return where two tensors [T, B, ...] or [B, ...] of the same shape differ first, by more than ``near``."""
+    differ = ~found.isclose(right, rtol=near, atol=near, equal_nan=True)
     place = differ.nonzero()[0].tolist()
     names = ("t", "b", "n") if len(place) == 3 else ("b", "n")
     at = ", ".join(f"{name}={i}" for name, i in zip(names, place, strict=False))
@@ -163,13 +163,13 @@ def named(found: tuple[Tensor, Mapping[str, Tensor]]) -> Iterator[tuple[str, Ten
         yield f"the state {name!r}", value
 
 
-def difference(found: tuple[Tensor, State], right: tuple[Tensor, State]) -> str:
-    """Return in which part and where two runs differ first; empty when they are equal."""
+def difference(found: tuple[Tensor, State], right: tuple[Tensor, State], near: float = 0.0) -> str:
+    """Return in which part and where two runs differ first; empty when they are equal, or ``near`` to it."""
     for (name, value), (_, reference) in zip(named(found), named(right), strict=True):
         if value.shape != reference.shape:
             return f"{name} has the shape {list(value.shape)} instead of {list(reference.shape)}"
-        if not torch.equal(value, reference) and not torch.equal(value.nan_to_num(), reference.nan_to_num()):
-            return f"{name} differs {where(value, reference)}"
+        if not value.isclose(reference, rtol=near, atol=near, equal_nan=True).all():
+            return f"{name} differs {where(value, reference, near)}"
     return ""
 
 

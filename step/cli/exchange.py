@@ -98,6 +98,49 @@ def import_nir(
     print_table(found, f"on the test split of {dataset}, {encoder} encoding, T = {steps}", console)
 
 
+@import_app.command("elm")
+@guarded
+def import_elm(
+    file: Annotated[Path, typer.Argument(help="Released checkpoint of an ELM neuron: a PyTorch state dict.")],
+    config: Annotated[
+        Path | None, typer.Option(help="Its configuration. [default: model_config.json beside the checkpoint]")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write: safetensors, for neurons.elm.load.")
+    ] = None,
+) -> None:
+    """Read a released ELM neuron: show its sizes and time constants, and write it as safetensors."""
+    import pandas as pd
+
+    from neurons import elm
+    from neurons.errors import OptionError
+    from step.report.tables import print_table
+
+    if output is not None and output.suffix != ".safetensors":
+        raise OptionError(f"--output ends in .safetensors, not {output.name}")
+    neuron = elm.from_checkpoint(file, config)
+    tau = neuron.memory_tau().tolist()
+    shown = ", ".join(f"{value:.4g}" for value in tau if len(tau) <= 5) or f"{tau[0]:.4g} to {tau[-1]:.4g}"
+    heard = neuron.branches * neuron.synapses if neuron.mask is None else int(neuron.mask.sum())
+    rows = [
+        ("inputs", f"{neuron.features:,}"),
+        ("synapses", f"{neuron.branches} branches of {neuron.synapses}, {heard:,} connected"),
+        ("routing", neuron.routing),
+        ("branch time constant", f"{neuron.tau:g} ms"),
+        ("perceptron", f"{neuron.layers} x {neuron.hidden} hidden units, {neuron.activation}"),
+        ("memory units", f"{neuron.memory}"),
+        ("memory time constants", f"{shown} ms{', learned' if neuron.learn_memory_tau else ''}"),
+        ("outputs", f"{neuron.outputs}"),
+        ("time step", f"{neuron.dt:g} ms"),
+    ]
+    count = sum(p.numel() for p in neuron.parameters())
+    title = f"{file.name}: ELM neuron, {neuron.version}, {count:,} parameters"
+    print_table(pd.DataFrame(rows, columns=["part", "read as"]), title, console)
+    if output is not None:
+        elm.save(neuron, output, {"source": file.name})
+        console.print(f"written to {escape(str(output))}", soft_wrap=True)
+
+
 def _layers(network: NIRNetwork) -> pd.DataFrame:
     """Return one row for each layer."""
     import pandas as pd

@@ -166,6 +166,59 @@ def transformers(
         console.print(f"written to {write(pd.DataFrame(found), export)}", soft_wrap=True)
 
 
+@speed.command("elm")
+@guarded
+def elm(
+    shape: Annotated[list[str] | None, typer.Option(metavar="T,B", help="Time steps and batch. Repeatable.")] = None,
+    population: Annotated[
+        str | None, typer.Option(metavar="T,B,N,M", help="Population, in place of its usual.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time for the turns of each shape.")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns at least.")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: those of torch]")] = None,
+    export: Export = None,
+) -> None:
+    """Time ELM neurons beside their released loops, LSTM and GRU of equal size, and a loop of batched products."""
+    import pandas as pd
+    import torch
+
+    from benchmarks.speed.elm import POPULATION, SHAPES, measure, measure_population
+    from step.machine import machine
+    from step.report.tables import export as write
+    from step.report.tables import print_table
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    shapes = [_shape(text, "T,B, such as 200,8") for text in shape or ()] or list(SHAPES)
+    many = POPULATION if population is None else _shape(population, "T,B,N,M, such as 1000,8,57,9", "--population")
+    console.print(
+        f"{machine()['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of turns; "
+        "ratios: times longer than STEP"
+    )
+    found = []
+    for each in (*shapes, many):
+        with console.status(f"timing {each}"):
+            run = measure_population if each is many else measure
+            rows = run(each, seconds=seconds, rounds=rounds)
+        shown = pd.DataFrame(
+            {
+                "": row.name,
+                "parameters": f"{row.parameters:,}",
+                "train ms": f"{row.train:.1f}",
+                "ratio": f"{row.train_ratio:.2f}",
+                "infer ms": f"{row.infer:.1f}",
+                "infer ratio": f"{row.infer_ratio:.2f}",
+                "MiB held": f"{row.held:.1f}",
+            }
+            for row in rows
+        )
+        more = f", N={each[2]} M={each[3]}, recurrence only" if each is many else ""
+        print_table(shown, f"T={each[0]} B={each[1]}{more}", console)
+        found += [vars(row) for row in rows]
+    if export is not None:
+        console.print(f"written to {write(pd.DataFrame(found), export)}", soft_wrap=True)
+
+
 def table(rows: list[Row]) -> pd.DataFrame:
     """Return the rows of one neuron and shape as they are shown."""
     import pandas as pd
@@ -198,10 +251,10 @@ def _flat(row: Row) -> dict[str, object]:
     return {"T": steps, "B": batch, "N": width, **values}
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _shape(text: str, right: str = "T,B,N, such as 4,64,16384", option: str = "--shape") -> tuple[int, ...]:
     from neurons.errors import OptionError
 
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise OptionError(f"--shape is T,B,N, such as 4,64,16384, not {text!r}") from None
+        raise OptionError(f"{option} is {right}, not {text!r}") from None

@@ -36,26 +36,36 @@ def test_output_has_shape_and_type_of_the_input(name):
         assert y.dtype == dtype
 
 
+def precision(neuron):
+    """Return type and tolerance: a product over more rows may round otherwise, and rounding may decide on a spike."""
+    return (torch.float64, 1e-9) if neuron.counted_inside else (torch.float32, 0.0)
+
+
 @pytest.mark.parametrize("name", STREAMING)
 @given(split=st.integers(1, 7), seed=st.integers(0, 100))
 @settings(max_examples=10, deadline=None)
 def test_streaming_in_two_parts_equals_the_whole(name, split, seed):
-    neuron, x = fitted(name, T=8), current(T=8, seed=seed)
+    neuron = fitted(name, T=8)
+    dtype, near = precision(neuron)
+    neuron, x = neuron.to(dtype), current(T=8, seed=seed, dtype=dtype)
     whole, last = neuron.run(x)
     first, state = neuron.run(x[:split])
     second, state = neuron.run(x[split:], state)
-    assert torch.equal(torch.cat([first, second]), whole)
-    assert all(torch.equal(state[key], last[key]) for key in last)
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=near, atol=near)
+    for key in last:
+        torch.testing.assert_close(state[key], last[key], rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("name", OWN)
 @given(seed=st.integers(0, 100))
 @settings(max_examples=10, deadline=None)
 def test_a_sample_depends_neither_on_its_batch_mates_nor_on_what_ran_before(name, seed):
-    neuron, x = fitted(name), current(seed=seed)
+    neuron = fitted(name)
+    dtype, near = precision(neuron)
+    neuron, x = neuron.to(dtype), current(seed=seed, dtype=dtype)
     alone = neuron(x[:, :1])
-    neuron(current(seed=seed + 1) * 10)
-    assert torch.equal(neuron(x)[:, :1], alone)
+    neuron(current(seed=seed + 1, dtype=dtype) * 10)
+    torch.testing.assert_close(neuron(x)[:, :1], alone, rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -77,7 +87,7 @@ def test_spikes_are_zero_or_one(name):
 @pytest.mark.parametrize("name", OWN)
 def test_every_operation_of_an_update_has_a_kind(name):
     cost = neurons.update_cost(neurons.create(name))
-    assert cost
+    assert bool(cost) == (name != "identity")  # the only one whose update is free
     assert not [kind for kind in cost if kind.startswith("other:")]
 
 
