@@ -64,7 +64,8 @@ def check(spec: Spec, data: Path | None, place: Place | None = None) -> None:
     protocol.check(setting, int(spec.learner["batch"]))
     with torch.device("meta"):
         network = build(spec, setting.dataset)
-    _, config = _learner(spec)
+    cls, config = _learner(spec)
+    _check_driven(cls, protocol)
     config.check(network, setting.dataset)
     if place is not None:
         _taught_by(spec, place)
@@ -102,6 +103,8 @@ def execute(spec: Spec, suite: str, place: Place, progress: Progress = lambda ev
 def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progress) -> None:
     store = Store(place.store)
     start = time.perf_counter()
+    # Gradients that vanish over long sequences become numbers so small that processors take many times longer for them.
+    torch.set_flush_denormal(True)
     run = {
         "id": spec.id,
         "suite": suite,
@@ -113,6 +116,7 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
         setting, protocol = setting_of(spec, place.data)
         network = build(spec, setting.dataset)
         cls, config = _learner(spec)
+        _check_driven(cls, protocol)
         file = folder / "checkpoint.safetensors"
         options = {"teacher": teacher} if (teacher := _teacher(spec, place)) is not None else {}
         learner = cls(network, config, seed=spec.seed, checkpoint_file=file, progress=progress, **options)
@@ -149,6 +153,19 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
 def _learner(spec: Spec) -> tuple[Any, Any]:
     cls: Any = learners.get(spec.learner["name"])
     return cls, cls.Config(**{k: v for k, v in spec.learner.items() if k != "name"})
+
+
+def _check_driven(learner: Any, protocol: protocols.Protocol) -> None:
+    """Refuse a learner that does not learn in the way that the protocol drives."""
+    if callable(getattr(learner, protocol.drives, None)):
+        return
+    makers = {name: protocols.protocols.get(name) for name in protocols.names()}
+    fitting = [
+        name for name, maker in makers.items() if callable(getattr(learner, getattr(maker, "drives", "fit"), None))
+    ]
+    asked = getattr(protocol, "registered_name", type(protocol).__name__)
+    right = f"; set protocol: {' or '.join(fitting)}" if fitting else ""
+    raise OptionError(f"learner: {learner.registered_name} does not learn as protocol {asked} asks{right}")
 
 
 def _taught_by(spec: Spec, place: Place) -> tuple[Spec, Path] | None:
