@@ -55,8 +55,8 @@ class Spec(BaseModel):
 
     Components are names or mappings with a name and options; all options are validated against what stands
     behind the name, and defaults are filled in, so that the spec says everything that made the result.
-    A conventional neuron has no time: it gets the data themselves (direct encoding) at T = 1, unless the samples are
-    sequences. A network without a place for a neuron, such as an LSTM, has the neuron ``identity``.
+    A conventional neuron has no time: it gets the data themselves (direct encoding, or another that repeats them) at
+    T = 1, unless the samples are sequences. A network without a place for a neuron, such as an LSTM, has the neuron ``identity``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,7 +96,9 @@ class Spec(BaseModel):
             self._no_neuron()
         conventional = getattr(neurons.neurons.get(self.neuron["name"]), "conventional", False)
         if takes_neuron and conventional and not self.own_steps:
-            object.__setattr__(self, "encoder", normalise("encoder", {"name": "direct", "T": 1}))
+            repeats = getattr(encoders.encoders.get(self.encoder["name"]), "repeats", False)
+            still = {**self.encoder, "T": 1} if repeats else {"name": "direct", "T": 1}
+            object.__setattr__(self, "encoder", normalise("encoder", still))
         self._same_steps()
         object.__setattr__(self, "code", _plugin_code(self))
         return self

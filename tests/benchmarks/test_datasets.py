@@ -67,7 +67,7 @@ def test_a_data_set_checks_its_splits() -> None:
     assert made([0, 2]).classes == 3
     with pytest.raises(DataError, match="labels must be 0 to 2, found 0 to 3"):
         made([0, 3])
-    with pytest.raises(DataError, match=r"images must have the shape \[1, 2, 2\], not \[1, 5, 5\]"):
+    with pytest.raises(DataError, match=r"samples must have the shape \[1, 2, 2\], not \[1, 5, 5\]"):
         made([0], size=5)
     with pytest.raises(DataError, match="the train split is empty"):
         made([])
