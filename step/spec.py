@@ -56,7 +56,8 @@ class Spec(BaseModel):
     Components are names or mappings with a name and options; all options are validated against what stands
     behind the name, and defaults are filled in, so that the spec says everything that made the result.
     A conventional neuron has no time: it gets the data themselves (direct encoding, or another that repeats them) at
-    T = 1, unless the samples are sequences. A network without a place for a neuron, such as an LSTM, has the neuron ``identity``.
+    T = 1, unless the samples are sequences. A network without a place for a neuron, such as an LSTM, has the neuron
+    ``identity``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
