@@ -13,6 +13,7 @@ from encoders.latency import Latency
 from encoders.phase import Phase
 from encoders.rate import Rate
 from encoders.sequence import Sequence
+from encoders.standardised import Standardised
 
 register = encoders.register
 create = encoders.create
@@ -26,6 +27,7 @@ __all__ = [
     "Phase",
     "Rate",
     "Sequence",
+    "Standardised",
     "create",
     "describe",
     "encoders",

@@ -18,29 +18,44 @@ from typing import Any
 from benchmarks.datasets import (
     cifar,
     digits,
+    digits_28,
     digits_adding,
+    drawn_images,
     fashion_mnist,
+    five_datasets,
+    five_offline,
     image_folder,
     imagenet,
     listops,
     lra_text,
     memory_tasks,
+    mini_imagenet,
+    mnist,
     neuronio,
     neuronio_synthetic,
+    not_mnist,
     pathfinder,
     permuted_pixels,
+    permuted_tasks,
     pixel_sequence,
+    rotated_tasks,
     shd,
     shd_adding,
+    speech_pictures,
+    split_tasks,
+    svhn,
     synthetic_adding,
     tiny_imagenet,
 )
 from benchmarks.datasets.base import Dataset, Samples, Split, datasets
 from benchmarks.datasets.fetch import Remote, fetch, remotes, where
 from benchmarks.datasets.image_files import ImageFiles
+from benchmarks.datasets.moments import moments
 from benchmarks.datasets.reading import Reading
 from benchmarks.datasets.roots import search_roots
 from benchmarks.datasets.sequence import SequenceDataset, SequenceSplit
+from benchmarks.datasets.stream import Joined, Scenario, Task, TaskStream
+from benchmarks.datasets.views import View
 from neurons.errors import OptionError
 
 register = datasets.register
@@ -77,9 +92,11 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
 
 
 __all__ = [
-    "Dataset", "ImageFiles", "Reading", "Remote", "Samples", "SequenceDataset", "SequenceSplit", "Split", "cifar",
-    "create", "datasets", "describe", "digits", "digits_adding", "fashion_mnist", "fetch", "image_folder", "imagenet",
-    "listops", "load", "lra_text", "memory_tasks", "names", "neuronio", "neuronio_synthetic", "pathfinder",
-    "permuted_pixels", "pixel_sequence", "register", "remotes", "search_roots", "shd", "shd_adding", "synthetic_adding",
-    "tiny_imagenet", "where",
+    "Dataset", "ImageFiles", "Joined", "Reading", "Remote", "Samples", "Scenario", "SequenceDataset", "SequenceSplit",
+    "Split", "Task", "TaskStream", "View", "cifar", "create", "datasets", "describe", "digits", "digits_28",
+    "digits_adding", "drawn_images", "fashion_mnist", "fetch", "five_datasets", "five_offline", "image_folder",
+    "imagenet", "listops", "load", "lra_text", "memory_tasks", "mini_imagenet", "mnist", "moments", "names", "neuronio",
+    "neuronio_synthetic", "not_mnist", "pathfinder", "permuted_pixels", "permuted_tasks", "pixel_sequence", "register",
+    "remotes", "rotated_tasks", "search_roots", "shd", "shd_adding", "speech_pictures", "split_tasks", "svhn",
+    "synthetic_adding", "tiny_imagenet", "where",
 ]  # fmt: skip

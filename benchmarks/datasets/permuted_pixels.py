@@ -62,4 +62,9 @@ def load(of: str = "fashion-mnist", seed: int = SEED, root: Path | None = None) 
 def _permuted(split: Samples, order: torch.Tensor, of: str) -> Split:
     if not isinstance(split, Split):
         raise OptionError(f"dataset.of: {of} does not lie in memory, so its pixels cannot be permuted")
-    return replace(split, images=split.images.flatten(2)[:, :, order].view(split.images.shape))
+    return replace(split, images=permute(split.images, order))
+
+
+def permute(images: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Return images [B, C, H, W] whose pixel ``i`` is pixel ``order[i]`` of the given ones."""
+    return images.flatten(2)[:, :, order].view(images.shape)
