@@ -19,6 +19,7 @@ from neurons.biophysical import ConductanceLIF, HodgkinHuxley, Izhikevich
 from neurons.compartments import TCLIF
 from neurons.conventional import GELU, Identity, Quantised, QuantisedReLU, ReLU
 from neurons.cost import leaky, update_cost
+from neurons.dsr import DSRIF, DSRLIF, RateNeuron
 from neurons.elm import ELM, BranchELM, ELMPopulation, ModifiedELM
 from neurons.experts import HDLIF
 from neurons.gated import CLIF, GLIF
@@ -37,11 +38,11 @@ names = neurons.names
 describe = neurons.describe
 
 __all__ = [
-    "ALIF", "CLIF", "CUBA", "EIF", "ELM", "GELU", "GLIF", "HDLIF", "IF", "KLIF", "LIF", "PLIF", "PSN", "QIF", "TCLIF",
-    "Alpha", "BranchELM", "ConductanceLIF", "DenseRecurrentLIF", "ELMPopulation", "HarmonicResonateAndFire",
-    "HodgkinHuxley", "Identity", "IntegerLIF", "Izhikevich", "Lapicque", "LeakyIntegrator", "MaskedPSN", "ModifiedELM",
-    "Neuron", "NeuronFactory", "NormalisedIntegerLIF", "Quantised", "QuantisedReLU", "ReLU", "RecurrentLIF",
-    "ResonateAndFire", "SlidingPSN", "SpikeFiringApproximationLIF", "SpikingBrain", "SpikingNeuron", "State",
-    "Surrogate", "TernaryLIF", "as_surrogate", "create", "describe", "factory", "leaky", "names", "neurons_in",
-    "register", "spike_codes", "surrogates", "update_cost",
+    "ALIF", "CLIF", "CUBA", "DSRIF", "DSRLIF", "EIF", "ELM", "GELU", "GLIF", "HDLIF", "IF", "KLIF", "LIF", "PLIF",
+    "PSN", "QIF", "TCLIF", "Alpha", "BranchELM", "ConductanceLIF", "DenseRecurrentLIF", "ELMPopulation",
+    "HarmonicResonateAndFire", "HodgkinHuxley", "Identity", "IntegerLIF", "Izhikevich", "Lapicque", "LeakyIntegrator",
+    "MaskedPSN", "ModifiedELM", "Neuron", "NeuronFactory", "NormalisedIntegerLIF", "Quantised", "QuantisedReLU",
+    "RateNeuron", "ReLU", "RecurrentLIF", "ResonateAndFire", "SlidingPSN", "SpikeFiringApproximationLIF",
+    "SpikingBrain", "SpikingNeuron", "State", "Surrogate", "TernaryLIF", "as_surrogate", "create", "describe",
+    "factory", "leaky", "names", "neurons_in", "register", "spike_codes", "surrogates", "update_cost",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from step.models.sequence.lstm import LSTM
 from step.models.sequence.recurrent_snn import RecurrentSNN
 from step.models.sequence.ssm import DiagonalSSM
 from step.models.sequence.tcn import TCN
+from step.models.spiking_resnet import SpikingResNet
 from step.models.transformer.espikeformer import ESpikeFormer
 from step.models.transformer.maxformer import MaxFormer
 from step.models.transformer.metaspikeformer import MetaSpikeFormer
@@ -39,5 +40,6 @@ __all__ = [
     "CNN", "ELM", "GLM", "GRU", "LSTM", "MLP", "SDT", "SEMM", "TCN", "CausalTransformer", "DiagonalSSM",
     "ELMNetwork", "ESpikeFormer", "MSViT", "MaxFormer", "MetaSpikeFormer", "Network", "NetworkConfig",
     "NetworkState", "QKFormer", "RecurrentSNN", "SGLFormer", "STAtten", "SWFormer", "Spikformer",
-    "SpikingResformer", "Spikingformer", "VisionTransformer", "create", "describe", "models", "names", "register",
+    "SpikingResNet", "SpikingResformer", "Spikingformer", "VisionTransformer", "create", "describe", "models", "names",
+    "register",
 ]  # fmt: skip

@@ -108,7 +108,7 @@ class Network(nn.Module):
         after: NetworkState = {}
         if before and not self.streams:
             raise ShapeError(f"{type(self).__name__} mixes time steps and cannot go on from a state; run all at once")
-        streaming = _shallow_copy(self)
+        streaming = shallow_copy(self)
         found = dict(neurons_in(streaming))
         paths = set(found)
         if before and set(before) != paths:
@@ -173,10 +173,10 @@ class Network(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
-def _shallow_copy(module: nn.Module) -> nn.Module:
+def shallow_copy(module: nn.Module) -> nn.Module:
     """Copy the tree of modules but share every parameter and buffer."""
     clone = copy.copy(module)
-    clone._modules = {name: child and _shallow_copy(child) for name, child in module._modules.items()}
+    clone._modules = {name: child and shallow_copy(child) for name, child in module._modules.items()}
     return clone
 
 
@@ -190,9 +190,7 @@ def _stream(neuron: Neuron, name: str, before: State | None, after: NetworkState
 def _outside_neurons(network: nn.Module) -> dict[str, Tensor]:
     # A layer that is run as a neuron, so that it can stream, belongs to the network; a neuron inside it does not.
     paths = tuple(
-        f"{name}."
-        for name, module in network.named_modules()
-        if isinstance(module, Neuron) and not module.is_layer
+        f"{name}." for name, module in network.named_modules() if isinstance(module, Neuron) and not module.is_layer
     )
     return {name: value for name, value in network.state_dict().items() if not name.startswith(paths)}
 

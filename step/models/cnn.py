@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -15,7 +16,15 @@ from step.models.layers import ConvNorm, Folded
 
 
 class CNNConfig(FeedForwardConfig):
-    """Sizes of a convolutional network."""
+    """Sizes of a convolutional network.
+
+    ``cifar-hlop`` is the network for CIFAR-100 in ten tasks of Hebbian orthogonal projection (Xiao et al., ICLR 2024):
+    0.37 M weights in its convolutions, 41 k in the ten rows of the read-out of each task.
+    """
+
+    SIZES: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cifar-hlop": {"image_size": 32, "channels": 3, "widths": (64, 128, 256), "classes": 100}
+    }
 
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((32, 64), min_length=1)
     """Channels of each stage."""

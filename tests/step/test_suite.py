@@ -292,5 +292,5 @@ def test_the_suite_of_all_neurons_has_all_of_them():
     suite = load_suite("neurons")
     have = {spec.neuron["name"] for spec in suite.specs}
     own = {name for name in neurons.names() if neurons.neurons.get(name).__module__.startswith("neurons.")}
-    # no spikes; a delay of one step in each layer; a quantiser of operands, not an activation
-    assert own - have == {"leaky-integrator", "identity", "alpha", "quantised"}
+    # no spikes; one step late in each layer; a quantiser of operands, not an activation; gradients of firing rates
+    assert own - have == {"leaky-integrator", "identity", "alpha", "quantised", "dsr-lif", "dsr-if"}
