@@ -1,6 +1,8 @@
 """Learners: how a network or rule is fitted. Protocols do not know which of them they drive."""
 
 from step.learners.base import LearnerConfig, Progress, learners
+from step.learners.continual.config import ContinualConfig
+from step.learners.continual.learner import Continual
 from step.learners.distillation import Teacher
 from step.learners.surrogate_gradient import SurrogateGradient, TrainingError
 
@@ -9,6 +11,6 @@ names = learners.names
 describe = learners.describe
 
 __all__ = [
-    "LearnerConfig", "Progress", "SurrogateGradient", "Teacher", "TrainingError", "describe", "learners", "names",
-    "register",
+    "Continual", "ContinualConfig", "LearnerConfig", "Progress", "SurrogateGradient", "Teacher", "TrainingError",
+    "describe", "learners", "names", "register",
 ]  # fmt: skip
