@@ -14,6 +14,7 @@ from benchmarks import protocols
 from energy.models import PARTS, Choice, standard
 from energy.record import EVENTS, Record
 from neurons.errors import DataError
+from step.continual import ContinualResults, continual_results
 from step.plots import Plot, points
 from step.runner import Place, record_of
 from step.spec import NO_NEURON, Spec
@@ -85,6 +86,8 @@ class Results:
         """One row for each run: what it was, its metrics, its operations and its energy under each chosen model."""
         metrics = self.store.metrics(self.specs)
         seconds = self.stored().set_index("id")["seconds"]
+        found = self.continual
+        compared = {} if found is None else found.metrics.set_index("run")["intransigence"].dropna().to_dict()
         priced = self.energy.groupby(["run", "model"])["pJ"].sum(min_count=1).unstack()
         rows = []
         for run, spec in self.specs.items():
@@ -96,6 +99,7 @@ class Results:
                     "kind": self._kind(spec),
                     "T": record.T,
                     **{str(name): value for name, value in metrics.loc[run].items()},
+                    **({"intransigence": compared.get(run, float("nan"))} if compared else {}),
                     "seconds": seconds[run],
                     "spikes": record.spikes if spiking else float("nan"),
                     "firing_rate": record.summary()["firing_rate"],
@@ -142,6 +146,11 @@ class Results:
         curves = self.store.curves(self.specs)
         who = pd.DataFrame([self._who(run) for run in self.specs])
         return who.merge(curves, on="run")
+
+    @cached_property
+    def continual(self) -> ContinualResults | None:
+        """What the runs that learned one task after another kept of each; None where the suite has no such runs."""
+        return continual_results(self.specs, self.suite.labels, self.store)
 
     @cached_property
     def plots(self) -> list[tuple[Plot, pd.DataFrame]]:

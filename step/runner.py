@@ -21,6 +21,7 @@ from benchmarks import datasets, protocols
 from neurons.errors import OptionError, StepError
 from step.inspection import INSPECTION, record_inspection
 from step.learners import Teacher, checkpoint, learners
+from step.learners.surrogate_gradient import to_device
 from step.machine import machine
 from step.models import Network, create
 from step.spec import FROM_DATA, Spec, normalise
@@ -127,6 +128,7 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
         record = energy.measure(network, (x.to(learner.device) for x, _ in probe.epoch()), data=data, steps=True)
         record_trace(network, probe, folder / "trace.safetensors")
         record_inspection(network, probe, folder / INSPECTION)
+        tables = {**outcome.tables, **_training(learner, protocol.probe(setting, learner.batch, learner.batch))}
         learner.save(folder / "weights.safetensors")
     except StepError as error:
         store.finish({**run, "status": "failed", "error": str(error), "seconds": time.perf_counter() - start}, {})
@@ -143,7 +145,7 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
     frames["record.provenance"] = pd.DataFrame(
         {"key": list(record.provenance), "value": [json.dumps(value) for value in record.provenance.values()]}
     )
-    frames |= {f"outcome.{name}": frame for name, frame in outcome.tables.items()}
+    frames |= {f"outcome.{name}": frame for name, frame in tables.items()}
     total = time.perf_counter() - start
     store.finish({**run, "status": "finished", "error": None, "seconds": total}, metrics, curves, frames)
     with suppress(FileNotFoundError):
@@ -155,17 +157,26 @@ def _learner(spec: Spec) -> tuple[Any, Any]:
     return cls, cls.Config(**{k: v for k, v in spec.learner.items() if k != "name"})
 
 
+def _training(learner: Any, batch: protocols.Batches) -> dict[str, pd.DataFrame]:
+    """Return what a training step costs, where the learner counts that."""
+    count = getattr(learner, "operations", None)
+    if count is None:
+        return {}
+    x, _ = next(batch.epoch())
+    return {"training": count(to_device(x, learner.device))}
+
+
 def _check_driven(learner: Any, protocol: protocols.Protocol) -> None:
     """Refuse a learner that does not learn in the way that the protocol drives."""
-    if callable(getattr(learner, protocol.drives, None)):
+    way = "learn" if callable(getattr(learner, "learn", None)) else "fit"
+    if protocol.drives == way:
         return
-    makers = {name: protocols.protocols.get(name) for name in protocols.names()}
-    fitting = [
-        name for name, maker in makers.items() if callable(getattr(learner, getattr(maker, "drives", "fit"), None))
-    ]
+    fitting = [name for name in protocols.names() if getattr(protocols.protocols.get(name), "drives", "fit") == way]
     asked = getattr(protocol, "registered_name", type(protocol).__name__)
-    right = f"; set protocol: {' or '.join(fitting)}" if fitting else ""
-    raise OptionError(f"learner: {learner.registered_name} does not learn as protocol {asked} asks{right}")
+    raise OptionError(
+        f"learner: {learner.registered_name} does not learn as protocol {asked} asks; set protocol: "
+        f"{' or '.join(fitting)}, or another learner"
+    )
 
 
 def _taught_by(spec: Spec, place: Place) -> tuple[Spec, Path] | None:

@@ -3,6 +3,8 @@
 from benchmarks.protocols.base import Learner, Outcome, Protocol, Setting, protocols
 from benchmarks.protocols.batches import Batch, Batches, Drawn
 from benchmarks.protocols.classification import Classification
+from benchmarks.protocols.continual import Continual, ContinualLearner
+from benchmarks.protocols.continual_metrics import continual_metrics, intransigence, matrix_of
 from benchmarks.protocols.neuronio import NeuronIO
 from benchmarks.protocols.objective import Objective
 from benchmarks.protocols.sequences import Labelling, Regression
@@ -14,6 +16,7 @@ names = protocols.names
 describe = protocols.describe
 
 __all__ = [
-    "Batch", "Batches", "Classification", "Drawn", "Labelling", "Learner", "NeuronIO", "Objective", "Outcome",
-    "Protocol", "Regression", "Setting", "Supervised", "create", "describe", "names", "protocols", "register",
+    "Batch", "Batches", "Classification", "Continual", "ContinualLearner", "Drawn", "Labelling", "Learner", "NeuronIO",
+    "Objective", "Outcome", "Protocol", "Regression", "Setting", "Supervised", "continual_metrics", "create",
+    "describe", "intransigence", "matrix_of", "names", "protocols", "register",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from typing import Protocol as Interface
 
 import pandas as pd
@@ -66,6 +66,9 @@ class Protocol(ABC):
 
     headline: str
     """Name of the metric that tables lead with."""
+
+    drives: ClassVar[str] = "fit"
+    """Method by which it lets a learner learn: what tells learners that fit it from others."""
 
     @abstractmethod
     def check(self, setting: Setting, batch: int) -> None:

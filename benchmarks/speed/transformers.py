@@ -191,13 +191,14 @@ def _grow(name: str, implementation: str, create: Create, batch: int, device: st
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 2**20
     else:
-        before = _peak_resident()
+        before = peak_resident()
     for _ in range(2):
         run.train(images, labels)
-    return (torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else _peak_resident()) - before
+    return (torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else peak_resident()) - before
 
 
-def _peak_resident() -> float:
+def peak_resident() -> float:
+    """Return the MiB that this process has had in memory at most."""
     status = Path("/proc/self/status")
     if status.exists():  # on Linux the other figure still holds the peak of the process that started this one
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

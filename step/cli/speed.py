@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -217,6 +217,74 @@ def elm(
         found += [vars(row) for row in rows]
     if export is not None:
         console.print(f"written to {write(pd.DataFrame(found), export)}", soft_wrap=True)
+
+
+@speed.command("continual")
+@guarded
+def continual(
+    network: Annotated[list[str] | None, typer.Option(help="mlp or cnn. Repeatable.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Way to take a step, such as 'as released'. Repeatable.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images in a batch. [default: 64 mlp, 16 cnn]")] = None,
+    seconds: Annotated[float, typer.Option(help="Time for the turns of each network.")] = 30.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns at least.")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: those of torch]")] = None,
+    memory: Annotated[bool, typer.Option(help="Measure memory too, each in a process of its own.")] = True,
+    export: Export = None,
+) -> None:
+    """Time a step of Hebbian orthogonal projection beside the way of its release and beside an unprotected step."""
+    import pandas as pd
+    import torch
+
+    from benchmarks.speed.continual import measure
+    from benchmarks.speed.continual_contestants import CASES, T, Tools
+    from step.machine import machine
+    from step.models import create
+    from step.report.tables import export as write
+    from step.report.tables import print_table
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    console.print(
+        f"{machine()['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of turns"
+    )
+    tools = Tools(create, _subspace, _rule)
+    found = []
+    for each in network or list(CASES):
+        with console.status("starting") as status:
+            result = measure(
+                each, tools, batch=batch, only=only, seconds=seconds, rounds=rounds, memory=memory,
+                progress=lambda text: status.update(escape(text)),
+            )  # fmt: skip
+        shown = pd.DataFrame(
+            {
+                "": row.name,
+                "step ms": f"{row.train * 1e3:.1f}",
+                "times STEP": f"{row.slower:.2f}",
+                "times unprotected": f"{row.overhead:.2f}",
+                "MiB": f"{row.memory:.0f}",
+            }
+            for row in result.rows
+        )
+        size = batch or CASES[each].batch
+        title = f"{each}, T={T} B={size}, {result.rate:.1%} of the neurons' outputs are spikes"
+        print_table(shown, f"{title}; gradients and rows agree to {result.difference:.0e}", console)
+        found += [{"batch": size, "rate": result.rate, **vars(row)} for row in result.rows]
+    if export is not None:
+        console.print(f"written to {write(pd.DataFrame(found), export)}", soft_wrap=True)
+
+
+def _subspace(*given: Any, **options: Any) -> Any:
+    from step.learners.continual import subspaces
+
+    return subspaces.create(*given, **options)
+
+
+def _rule(*given: Any, **options: Any) -> Any:
+    from step.learners.continual import rules
+
+    return rules.create(*given, **options)
 
 
 def table(rows: list[Row]) -> pd.DataFrame:

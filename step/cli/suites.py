@@ -85,7 +85,7 @@ def run(
 
 def _show(results: Results, export: Path | None = None) -> None:
     from step.effects import effects_of
-    from step.report import plots
+    from step.report import continual, plots
     from step.report.published import print_published
     from step.report.summary import metric_words, notes, summary
 
@@ -94,6 +94,11 @@ def _show(results: Results, export: Path | None = None) -> None:
     _table(table, results.title, export)
     for note in notes(results):
         console.print(f"[dim]{escape(note)}[/]")
+    if results.continual is not None:
+        _table(continual.table(results.continual), "Continual learning", None)
+        _table(continual.costs(results.continual), "Costs of continual learning", None)
+        for line in (*continual.sentences(results.continual), *continual.cost_sentences(results.continual)):
+            console.print(f"[dim]{escape(line)}[/]")
     for plot, points in results.plots:
         if len(points):
             _table(plots.table(plot, points), f"{plot.title}: {metric_words(results.metric)}, %", None)

@@ -28,7 +28,7 @@ def collect(results: Results) -> ReportData:
         runs=runs[["run", "network", "kind", "seed", "accuracy", "parameters", "spikes", "seconds"]],
         energy=parts.reset_index(),
         layers=results.layers,
-        curves=results.curves.query("name != 'seconds'"),
+        curves=results.curves.query("name not in ('seconds', 'task')"),
         traces=_traces(results),
         verdicts=_verdicts(results),
         effects=effects_of(results.suite, results.runs),
@@ -36,6 +36,7 @@ def collect(results: Results) -> ReportData:
         inspections=_inspections(results),
         metric=metric_words(results.metric),
         plots=results.plots,
+        continual=results.continual,
     )
 
 

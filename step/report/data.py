@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from energy import Verdict
+    from step.continual import ContinualResults
     from step.effects import Effects
     from step.inspection import Inspection
     from step.plots import Plot
@@ -139,6 +140,8 @@ class ReportData:
         What ``accuracy`` is, in words.
     plots : list of (step.plots.Plot, pandas.DataFrame)
         The metric against numbers of the grid, with their points; without any there is no such section.
+    continual : step.continual.ContinualResults, optional
+        Of runs that learned one task after another; without any there is no such section.
     """
 
     title: str
@@ -155,6 +158,7 @@ class ReportData:
     inspections: dict[str, Inspection] = field(default_factory=dict)
     metric: str = "test accuracy"
     plots: list[tuple[Plot, pd.DataFrame]] = field(default_factory=list)
+    continual: ContinualResults | None = None
 
     def check(self) -> None:
         """Refuse frames that lack a column or speak of networks without a run.
@@ -182,6 +186,8 @@ class ReportData:
         self._check_networks("traces", [trace.network for trace in self.traces], known)
         self._check_networks("a verdict", [judged.verdict.network for judged in self.verdicts], known)
         self._check_networks("an inspection", self.inspections, known)
+        if self.continual is not None:
+            self._check_networks("an accuracy matrix", self.continual.metrics["network"].unique(), known)
         for trace in self.traces:
             trace.check()
         for inspection in self.inspections.values():

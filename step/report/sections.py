@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from step.report import effects, energy_sections, figures, inspection, pieces, plots, published, samples
+from step.report import continual, effects, energy_sections, figures, inspection, pieces, plots, published, samples
 from step.report.aggregate import seeds_sentence, totals
 from step.report.data import ReportData, Trace
 from step.report.html import Markup, element, join, table
@@ -42,9 +42,14 @@ class Sheet(Plates):
 
 def sections(sheet: Sheet) -> list[Section]:
     """Return all sections, in the order of the page."""
-    judged, shown = sheet.data.verdicts, sheet.judged
+    judged, shown, tasks = sheet.data.verdicts, sheet.judged, sheet.data.continual
     makers: tuple[tuple[str, str, Callable[[], Markup]], ...] = (
         ("results", "Results", lambda: _results(sheet)),
+        *(
+            (("continual", "Continual learning", lambda: continual.section(sheet, tasks, sheet.looks)),)
+            if tasks is not None
+            else ()
+        ),
         *(
             (("plots", "Plots", lambda: plots.section(sheet, sheet.data.plots, sheet.data.metric)),)
             if sheet.data.plots
