@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,9 @@ _REGISTRIES = {
     "embeddings": "step.models.transformer.embedding:embeddings",
     "learners": "step.learners:learners",
     "recipes": "step.learners:recipes",
+    "methods": "step.learners.continual.methods:methods",
+    "rules": "step.learners.continual.rules:rules",
+    "subspaces": "step.learners.continual.subspaces:subspaces",
     "protocols": "benchmarks.protocols:protocols",
     "energy": "energy:energy_models",
 }
@@ -65,7 +69,14 @@ def about(kind: str, name: str) -> str:
     if kind == "recipes":
         values = "\n".join(f"{option}: {value}" for option, value in found.values.items())
         return f"From {found.source}.\n\n{values}" + (f"\n\nUnsure: {found.unsure}." if found.unsure else "")
-    return inspect.getdoc(found) or "It has no description."
+    text = inspect.getdoc(found) or "It has no description."
+    fields = found.Config.model_fields if kind == "methods" else {}
+    options = [f"{o}: {_default(f)}" for o, f in fields.items()]
+    return "\n".join([text, *(["", "Options and their defaults:", "", *options] if options else [])])
+
+
+def _default(field: Any) -> str:
+    return "needed" if field.is_required() else json.dumps(field.get_default(), default=str)
 
 
 def _suite(name: str, key: str) -> str:

@@ -19,6 +19,9 @@ from neurons.errors import OptionError, StepError, suggest
 from neurons.registry import Registry, name_and_options
 from neurons.surrogate import surrogates
 from step import learners, models
+from step.learners.continual.methods import methods
+from step.learners.continual.rules import rules
+from step.learners.continual.subspaces import subspaces
 from step.models.transformer.attention import attentions
 from step.models.transformer.embedding import embeddings
 
@@ -239,12 +242,28 @@ def _try(kind: str, name: str, options: Component) -> None:
             raise SpecError(kind, str(error)) from None
 
 
+_PARTS: dict[str, dict[str, Registry[Any]]] = {
+    "model": {"attention": attentions, "embedding": embeddings},
+    "learner": {"method": methods, "rule": rules, "subspace": subspaces},
+}
+"""Where the parts of a component are registered, by the ends of the names of their fields."""
+
+
 def _plugin_code(spec: Spec) -> dict[str, str]:
     kinds = ("dataset", "encoder", "model", "neuron", "learner", "protocol")
     makers = {kind: _REGISTRIES[kind].get(getattr(spec, kind)["name"]) for kind in kinds}
-    for field, part in spec.model.items():
-        for parts in (attentions, embeddings):
-            if isinstance(part, Mapping) and field.endswith(parts.kind):
-                makers[f"model.{field}"] = parts.get(part["name"])
+    for kind, registries in _PARTS.items():
+        makers |= _parts(kind, getattr(spec, kind), registries)
     found = {kind: getattr(sys.modules.get(m.__module__), "__step_plugin__", None) for kind, m in makers.items()}
     return {kind: digest for kind, digest in found.items() if digest}
+
+
+def _parts(path: str, component: Mapping[str, Any], registries: Mapping[str, Registry[Any]]) -> dict[str, Any]:
+    """Return what stands behind the parts that a component names, and behind the parts of these, by path."""
+    found: dict[str, Any] = {}
+    for field, part in component.items():
+        registry = next((each for end, each in registries.items() if field.endswith(end)), None)
+        if registry is not None and isinstance(part, Mapping) and "name" in part:
+            found[f"{path}.{field}"] = registry.get(part["name"])
+            found |= _parts(f"{path}.{field}", part, registries)
+    return found

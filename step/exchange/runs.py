@@ -28,12 +28,14 @@ from step.spec import Spec, normalise
 def choose(results: Results, run: str | None = None) -> str:
     """Return the id of a finished run: the one that ``run`` begins, or the best spiking one on validation samples.
 
-    The test split chooses nothing.
+    The best is what the protocol chooses epochs by; the test split chooses nothing. A single spiking run is taken
+    whatever it was asked.
 
     Raises
     ------
     OptionError
-        When no run, or more than one, has an id that begins like this; or no spiking run is finished.
+        When no run, or more than one, has an id that begins like this; no spiking run is finished; or there are several
+        and no validation samples to compare them by.
     """
     if run is not None:
         found = [run_id for run_id in results.specs if run_id.startswith(run)]
@@ -43,12 +45,30 @@ def choose(results: Results, run: str | None = None) -> str:
                 f"finished: {', '.join(results.specs)}"
             )
         return found[0]
-    curves = results.curves
-    accuracy = curves[curves["name"] == "validation_accuracy"].groupby("run")["value"].max()
     spiking = [run_id for run_id in results.specs if results.networks[results.suite.labels[run_id]] == "spiking"]
     if not spiking:
         raise OptionError(f"{results.suite.name} has no finished run of a spiking network")
-    return max(spiking, key=lambda run_id: float(accuracy[run_id]))
+    if len(spiking) == 1:
+        return spiking[0]
+    judged = {_judged_by(results.specs[run_id]) for run_id in spiking}
+    if len(judged) == 1 and None not in judged:
+        ((metric, lower_is_better),) = (each for each in judged if each is not None)
+        curves = results.curves
+        own = curves[curves["run"].isin(spiking) & (curves["name"] == f"validation_{metric}")]
+        values = own.groupby("run")["value"]
+        if len(values) == len(spiking):
+            return str(values.min().idxmin() if lower_is_better else values.max().idxmax())
+    raise OptionError(
+        f"the runs of {results.suite.name} have no common measure on validation samples, and the test split chooses "
+        f"nothing: name one with --run; finished: {', '.join(spiking)}"
+    )
+
+
+def _judged_by(spec: Spec) -> tuple[str, bool] | None:
+    """Return what epochs of a run are chosen by, and whether a small value is good; None where nothing is held out."""
+    name, options = name_and_options(spec.protocol, "protocol")
+    objective = getattr(protocols.create(name, **options), "objective", None)
+    return None if objective is None else (objective.metric, objective.lower_is_better)
 
 
 def trained(results: Results, run: str, data: Path | None = None) -> Network:

@@ -30,6 +30,10 @@ _SIGNED = ("bwt", "forward_transfer", "intransigence")
 assert tuple(_NAMES) == METRICS
 
 
+MOST = 8
+"""Warnings about single layers that are shown."""
+
+
 def section(plates: Plates, found: ContinualResults, looks: list[Look]) -> Markup:
     """Return the section: measures, accuracy matrices, accuracy over tasks, dimensions taken, and costs."""
     shown = [look for look in looks if look.name in set(found.metrics["network"])]
@@ -101,7 +105,17 @@ def sentences(found: ContinualResults) -> list[str]:
         said.append(
             "Intransigence: how much less of each task was learned than by the same network that learned all at once."
         )
-    return said
+    return said + warnings(found)
+
+
+def warnings(found: ContinualResults) -> list[str]:
+    """Return what the protection of layers warned of by the last task, a sentence for each layer; at most eight."""
+    if "warnings" not in found.ranks:
+        return []
+    last = found.ranks[found.ranks.groupby("run")["task"].transform("max") == found.ranks["task"]]
+    told = last[last["warnings"].fillna("").ne("")]
+    said = list(dict.fromkeys(f"{r['network']}, {r['layer']}: {r['warnings']}." for _, r in told.iterrows()))
+    return said if len(said) <= MOST else [*said[: MOST - 1], f"{len(said) - MOST + 1} more such warnings."]
 
 
 def cost_sentences(found: ContinualResults) -> list[str]:

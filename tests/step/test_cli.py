@@ -114,6 +114,10 @@ def test_parts_and_recipes_are_listed_and_explained():
     for words in ("From 8_512_300E_t4.yml", "optimiser: lamb", "Unsure: clipping at 1"):
         assert words in recipe
     assert "12,000 training images" in step("list", "suites", "attention").stdout
+    listed = step("list").stdout
+    for words in ("methods\n", "  hlop  Hebb", "rules\n", "  ottt  Online", "subspaces\n", "  ccipca  Candid"):
+        assert words in listed
+    assert 'subspace: {"name": "hebbian"}' in step("list", "methods", "hlop").stdout
 
 
 def test_a_model_of_a_plugin_is_listed(tmp_path):
@@ -150,6 +154,7 @@ def test_a_model_of_a_plugin_is_listed(tmp_path):
         (["list", "models", "spikfromer"], "did you mean 'spikformer'"),
         (["list", "recipes", "sdt-cifra"], "did you mean 'sdt-cifar'"),
         (["list", "suites", "atention"], "did you mean 'attention'"),
+        (["list", "methods", "hlpo"], "did you mean 'hlop'"),
         (["list", "--export", "all.csv"], "--export takes a table"),
         (["list", "attentions", "ssa", "--export", "ssa.csv"], "--export takes a table"),
     ],

@@ -83,6 +83,19 @@ def test_measures_follow_from_the_stored_matrix(results):
     assert len(results.curves.query("name == 'train_loss'")) == 3 * 2 + 3 * 2 + 3
 
 
+def test_layers_that_are_full_or_unprotected_are_named_once_for_all_seeds(results):
+    found = results.continual
+    assert continual.warnings(found) == []
+    ranks = pd.concat([found.ranks, found.ranks.assign(run="other", seed=1)])
+    last = ranks["layer"].eq("layers.3")
+    ranks.loc[last, "warnings"] = ranks.loc[last, "task"].map({1: "early", 2: "little is left"})
+    assert continual.warnings(replace(found, ranks=ranks)) == [f"{HLOP}, layers.3: little is left."]
+    many = pd.concat([ranks.assign(layer=str(n), warnings="full") for n in range(12)])
+    said = continual.sentences(replace(found, ranks=many))
+    assert said[-1] == "5 more such warnings."
+    assert said[-continual.MOST] == f"{HLOP}, 0: full."
+
+
 def test_inference_is_that_of_the_network_without_lateral_connections(results):
     """Same layers and same dense operations; only the spikes are those of other weights."""
     plain, lateral = (results.records[run_of(results, name)] for name in ("sequential", "hlop"))

@@ -5,10 +5,12 @@ import subprocess
 import sys
 import warnings
 from itertools import pairwise
+from types import SimpleNamespace
 from unittest import mock
 
 import nir
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -588,6 +590,33 @@ def test_the_best_spiking_run_on_validation_samples_is_taken(trained):
     spiking = curves[curves["network"] != "relu"]
     best = spiking.groupby("run")["value"].max()
     assert best[choose(results)] == best.max()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "curve", "best"),
+    [
+        ({"protocol": "classification"}, "validation_accuracy", 1),
+        ({"dataset": "adding-problem", "encoder": "sequence", "protocol": "regression"}, "validation_mse", 0),
+        ({"dataset": "permuted-tasks", "learner": "continual", "protocol": "continual"}, "train_loss", None),
+    ],
+    ids=["high", "low", "none"],
+)
+def test_runs_are_compared_by_what_their_protocol_chooses_epochs_by(protocol, curve, best):
+    from step.exchange.runs import choose
+    from step.spec import Spec
+
+    specs = [Spec.parse({"dataset": "digits", "model": "mlp", "seed": seed, **protocol}) for seed in (0, 1, 2)]
+    ids = [spec.id for spec in specs]
+    values = pd.DataFrame({"run": ids * 2, "name": curve, "value": [0.4, 0.1, 0.9, 0.05, 0.6, 0.0]})
+    suite = SimpleNamespace(name="mine", labels=dict(zip(ids, ["snn", "snn", "twin"], strict=True)))
+    of = SimpleNamespace(suite=suite, specs=dict(zip(ids, specs, strict=True)), curves=values)
+    of.networks = {"snn": "spiking", "twin": "twin"}
+    if best is None:
+        with pytest.raises(StepError, match="name one with --run") as error:
+            choose(of)
+        assert all((run in str(error.value)) == (run != ids[2]) for run in ids)
+        of.specs = {ids[0]: specs[0], ids[2]: specs[2]}
+    assert choose(of) == ids[best or 0]
 
 
 def test_the_time_step_and_a_soft_reset_on_the_command_line(trained, tmp_path, command):

@@ -286,3 +286,34 @@ class Mine(SpikingSelfAttention):
         assert set(spec.code) == {"model.attention"}
         ids.append(spec.code["model.attention"])
     assert ids[0] != ids[1]
+
+
+def test_a_changed_method_rule_or_subspace_of_a_plugin_is_another_run(tmp_path):
+    text = """
+from step.learners.continual import methods, rules, subspaces
+
+@methods.register("mine-{number}")
+class Method(methods.HLOP):
+    pass
+
+@rules.register("mine-{number}")
+class Rule(rules.BPTT):
+    pass
+
+@subspaces.register("mine-{number}")
+class Subspace(subspaces.SVD):
+    number = {number}
+"""
+    data, digests = {"dataset": "permuted-tasks", "model": "mlp"}, []
+    for number in (1, 2):
+        plugin = tmp_path / f"mine{number}.py"
+        plugin.write_text(text.format(number=number))
+        load_plugin(plugin)
+        name = f"mine-{number}"
+
+        parts = ({"method": name}, {"rule": name}, {"method": {"name": "gpm", "subspace": name}})
+        found = [Spec.parse({**data, "learner": {"name": "continual", **part}}).code for part in parts]
+        assert [set(each) for each in found] == [{"learner.method"}, {"learner.rule"}, {"learner.method.subspace"}]
+        digests += {digest for each in found for digest in each.values()}
+    assert len(digests) == len(set(digests)) == 2
+    assert Spec.parse({**data, "learner": "continual"}).code == {}
