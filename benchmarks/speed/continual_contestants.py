@@ -73,11 +73,14 @@ class Tools:
         ``step.learners.continual.subspaces.create``.
     rule : callable
         ``step.learners.continual.rules.create``.
+    gradients : callable
+        ``step.learners.continual.guarded.guarded_gradients``.
     """
 
     network: Callable[..., Any]
     subspace: Callable[..., Any]
     rule: Callable[..., Any]
+    gradients: Callable[..., Any]
 
 
 def images_of(case: Case, batch: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -246,7 +249,7 @@ class Ours(Contestant):
         self, network: Any, layers: Mapping[str, nn.Module], case: Case, tools: Tools, count: int | None = None
     ) -> None:
         super().__init__(network)
-        self.layers = layers
+        self.guarded = tools.gradients
         generator = torch.Generator().manual_seed(0)
         self.rule = tools.rule("bptt", network, layers, rows=count)
         self.subspaces: dict[str, Any] = {}
@@ -259,11 +262,7 @@ class Ours(Contestant):
 
     def gradients(self, images: Tensor, labels: Tensor) -> None:
         x = images.expand(T, *images.shape)
-        result = self.rule.gradients(x, lambda outputs: loss_of(outputs, labels), taps=True)
-        for path, layer in self.layers.items():
-            gradient = layer.weight.grad
-            gradient.copy_(self.subspaces[path].project(gradient.flatten(1)).view_as(gradient))  # type: ignore[union-attr, operator]
-            self.subspaces[path].update(result.activity[path])
+        self.guarded(self.rule, self.subspaces, x, lambda outputs: loss_of(outputs, labels))
 
     def rows(self) -> dict[str, Tensor]:
         return {path: subspace.fresh for path, subspace in self.subspaces.items()}

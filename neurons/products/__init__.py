@@ -7,6 +7,6 @@ lists of them through :func:`events`. ``STEP_KERNELS=eager`` leaves every produc
 """
 
 from neurons.products.event_lists import Events, events
-from neurons.products.functional import spike_conv2d, spike_linear
+from neurons.products.functional import spike_conv2d, spike_conv2d_weight, spike_linear, spike_linear_weight
 
-__all__ = ["Events", "events", "spike_conv2d", "spike_linear"]
+__all__ = ["Events", "events", "spike_conv2d", "spike_conv2d_weight", "spike_linear", "spike_linear_weight"]

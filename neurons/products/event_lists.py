@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from neurons.errors import OptionError
-from neurons.products.kernel import Counted, Lists, sample
+from neurons.products.kernel import Counted, Lists, available, sample
 
 
 class Events:
@@ -50,6 +51,14 @@ class Events:
         if self._sample is None:
             self._sample = sample(self.rows())
         return self._sample
+
+    def share(self) -> float:
+        """Return the share of non-zeros in a sample; 1 where products do not look for zeros."""
+        looked_for = self.x.dtype == torch.float32 and self.x.device.type == "cpu" and available()
+        if not looked_for:
+            return 1.0
+        self.look()
+        return self.sample()
 
     def counted(self) -> Counted:
         """Return the count of the non-zeros."""

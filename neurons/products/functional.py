@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.nn import Parameter
+from torch.nn.grad import conv2d_weight
 
 from neurons.compiler.operator import unseen
 from neurons.errors import OptionError
@@ -97,6 +98,70 @@ def spike_conv2d(
     if weight.shape[1] != inputs or min(*strides, *kernel_size) < 1 or not geometry.fits():
         return F.conv2d(x, weight, bias, strides, paddings)
     return _apply(source, weight, bias, geometry)
+
+
+@torch.no_grad()
+def spike_linear_weight(x: Tensor | Events, gradient: Tensor) -> Tensor:
+    """Return the gradient of the weights of :func:`spike_linear` alone, G^T X, in time that grows with the non-zeros.
+
+    Parameters
+    ----------
+    x : Tensor or Events, shape [..., K]
+    gradient : Tensor, shape [..., N]
+        Of the output.
+
+    Returns
+    -------
+    Tensor, shape [N, K]
+    """
+    source = _source(x, -1)
+    x = source.x
+    rows = gradient.reshape(-1, gradient.shape[-1]).contiguous()
+    outputs, inputs = rows.shape[1], x.shape[-1]
+    geometry = Geometry(1, len(rows), 1, inputs, outputs)
+    if _ours(x, rows, None) and geometry.fits():
+        source.look()
+        if _pays(source, geometry, True)[1]:
+            like = rows.new_empty(outputs, inputs, 1, 1)
+            return kernel.weight_gradient(source.lists(), rows, like, geometry).view(outputs, inputs)
+    return rows.T @ x.reshape(-1, inputs)
+
+
+@torch.no_grad()
+def spike_conv2d_weight(
+    x: Tensor | Events,
+    gradient: Tensor,
+    kernel_size: tuple[int, int],
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+) -> Tensor:
+    """Return the gradient of the weights of :func:`spike_conv2d` alone, in time that grows with the non-zeros.
+
+    Parameters
+    ----------
+    x : Tensor or Events, shape [B, C, H, W]
+    gradient : Tensor, shape [B, N, H', W']
+        Of the output.
+    kernel_size : (int, int)
+    stride, padding : int or pair of int
+
+    Returns
+    -------
+    Tensor, shape [N, C, kh, kw]
+    """
+    source = _source(x, 1)
+    x, strides, paddings = source.x, _pair(stride), _pair(padding)
+    batch, inputs, height, width = x.shape
+    outputs = gradient.shape[1]
+    geometry = Geometry(batch, height, width, inputs, outputs, kernel_size, strides, paddings)
+    if _ours(x, gradient, None) and min(*strides, *kernel_size) >= 1 and geometry.fits():
+        source.look()
+        if _pays(source, geometry, True)[1]:
+            rows = gradient.permute(0, 2, 3, 1).contiguous()
+            like = rows.new_empty(outputs, inputs, *kernel_size)
+            return kernel.weight_gradient(source.lists(), rows, like, geometry)
+    shape = [outputs, inputs, *kernel_size]
+    return conv2d_weight(x, shape, gradient, strides, paddings)  # type: ignore[arg-type,no-any-return]
 
 
 def _source(x: Tensor | Events, channels: int) -> Events:

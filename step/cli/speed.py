@@ -249,7 +249,7 @@ def continual(
     console.print(
         f"{machine()['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of turns"
     )
-    tools = Tools(create, _subspace, _rule)
+    tools = Tools(create, _subspace, _rule, _guarded)
     found = []
     for each in network or list(CASES):
         with console.status("starting") as status:
@@ -285,6 +285,12 @@ def _rule(*given: Any, **options: Any) -> Any:
     from step.learners.continual import rules
 
     return rules.create(*given, **options)
+
+
+def _guarded(*given: Any, **options: Any) -> Any:
+    from step.learners.continual.guarded import guarded_gradients
+
+    return guarded_gradients(*given, **options)
 
 
 def table(rows: list[Row]) -> pd.DataFrame:

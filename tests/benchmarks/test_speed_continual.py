@@ -13,6 +13,7 @@ from benchmarks.speed import continual
 from benchmarks.speed.continual_contestants import CASES, Lateral, ReleasedConv2d, ReleasedLinear, Tools
 from neurons.errors import OptionError, StepError
 from step.learners.continual import rules, subspaces
+from step.learners.continual.guarded import guarded_gradients
 from step.models import create
 
 SMALL = {"mlp": {"hidden": (30, 20)}, "cnn": {"widths": (4, 6, 5), "classes": 20}}
@@ -23,7 +24,7 @@ def network(name: str, size: str, **options: Any) -> Any:
 
 
 PUBLISHED = dict(CASES)
-TOOLS = Tools(network, subspaces.create, rules.create)
+TOOLS = Tools(network, subspaces.create, rules.create, guarded_gradients)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from neurons.compiler import cache
 from neurons.errors import OptionError
-from neurons.products import Events, cost, events, functional, kernel, spike_conv2d, spike_linear
+from neurons.products import (
+    Events,
+    cost,
+    events,
+    functional,
+    kernel,
+    spike_conv2d,
+    spike_conv2d_weight,
+    spike_linear,
+    spike_linear_weight,
+)
 from neurons.products.geometry import Geometry, rows_of
 
 TOLERANCE = 1e-5
@@ -432,3 +442,22 @@ def test_samples_see_all_channels_and_are_close() -> None:
     assert kernel.sample(x) == pytest.approx(0.25, abs=0.02)
     assert kernel.sample(spikes(2048, 384, density=0.1)) == pytest.approx(0.1, abs=0.02)
     assert kernel.sample(spikes(10, 10, density=1.0)) == 1.0
+
+
+@pytest.mark.parametrize("values", ["ones", "reals"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_of_weights_alone(always: list[str], values: str, dtype: torch.dtype) -> None:
+    x = spikes(5, 60, 30, values=values).to(dtype)
+    up = torch.randn(5, 60, 17, dtype=dtype)
+    right = torch.einsum("abn,abk->nk", up.double(), x.double())
+    for source in (x, events(x)):
+        torch.testing.assert_close(spike_linear_weight(source, up).double(), right, rtol=1e-4, atol=1e-4)
+    maps = spikes(3, 20, 9, 8, values=values).to(dtype)
+    weight = torch.randn(7, 20, 3, 2, dtype=torch.float64, requires_grad=True)
+    out = F.conv2d(maps.double(), weight, None, (2, 1), (1, 0))
+    up = torch.randn(out.shape, dtype=dtype)
+    (right,) = torch.autograd.grad(out, weight, up.double())
+    for source in (maps, events(maps, channels=1)):
+        found = spike_conv2d_weight(source, up, (3, 2), (2, 1), (1, 0))
+        torch.testing.assert_close(found.double(), right, rtol=1e-4, atol=1e-4)
+    assert always == (["weight_gradient"] * 4 if dtype == torch.float32 else [])

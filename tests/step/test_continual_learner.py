@@ -169,6 +169,26 @@ def test_what_is_frozen_stays_and_the_bias_of_the_present_head_learns():
     assert [row["layer"] for row in pupil.report()] == ["layers.1.linear"]  # heads of their own need no protection
 
 
+@pytest.mark.parametrize(("method", "stays"), [("hlop", True), ("sequential", False)])
+def test_weights_that_no_subspace_covers_stay_and_the_report_names_them(method, stays):
+    data = stream()
+    network = models.create(
+        "maxformer", size="digits", classes=data.classes, neuron={**NEURON, "threshold": 0.1}, seed=0
+    )
+    grouped = {
+        f"{path}.weight" for path, m in network.named_modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1
+    }
+    assert grouped
+    pupil = teach(Continual(network, Continual.Config(batch=32, method=method), seed=0), until=1, samples=32)
+    before = {path: p.detach().clone() for path, p in network.named_parameters()}
+    teach(pupil, until=2, samples=32)
+    moved = {path for path, p in network.named_parameters() if not torch.equal(p, before[path])}
+    assert moved
+    assert grouped.isdisjoint(moved) == stays
+    named = {row["layer"] for row in pupil.report() if any("frozen" in text for text in row["warnings"])}
+    assert named >= grouped if stays else not named
+
+
 def test_ewc_sums_the_penalties_of_all_tasks():
     pupil = learner(method={"name": "ewc", "samples": 16, "strength": 3.0})
     seen = []

@@ -6,6 +6,7 @@ from safetensors.torch import load, save
 
 from neurons.errors import OptionError, ShapeError
 from step.learners.continual import subspaces
+from step.learners.continual.rules.activity import Rows
 from step.learners.continual.subspaces.projection import Projection, orthonormalised, random_rows
 
 LEARNERS = subspaces.names()
@@ -118,13 +119,13 @@ def test_every_form_equals_the_rule_with_all_rows(name, form, rows, old, new, or
 def test_the_cheapest_form_is_taken():
     subspace = make("hebbian", n=64)
     subspace.grow(32)
-    assert subspace.cheapest(4096) == "moment"
-    assert subspace.cheapest(8) != "moment"
+    assert subspace.cheapest(Rows(torch.ones(4096, 64))) == "moment"
+    assert subspace.cheapest(Rows(torch.ones(8, 64))) != "moment"
     learned = learn(make("hebbian", n=64), Source(n=64), 24, updates=1)
     learned.grow(2)
-    assert learned.cheapest(4096) == "rows"
+    assert learned.cheapest(Rows(torch.ones(4096, 64))) == "rows"
     learned._extend(30)
-    assert learned.cheapest(4) == "residual"
+    assert learned.cheapest(Rows(torch.ones(4, 64))) == "residual"
 
 
 def test_the_automatic_rate_does_not_see_the_scale_and_outlives_an_outlier():

@@ -125,7 +125,7 @@ class ContinualConfig(ScheduleConfig, LearnerConfig):
         if not isinstance(dataset, TaskStream):
             raise OptionError(
                 f"learner: continual learns a stream of tasks, and {dataset.name} is one task; take a data set such as "
-                "permuted-pixels, or another learner"
+                "permuted-tasks, or another learner"
             )
         layers, readout = protected_layers(network, True), readout_path(network)
         outputs = network.get_submodule(readout).weight.shape[0]  # type: ignore[union-attr,index]

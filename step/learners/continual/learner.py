@@ -228,8 +228,10 @@ class Continual:
     def _frozen(self, task: Task) -> Iterator[None]:
         """Keep from changing, while the context lasts, what no later task may change."""
         frozen = self.config.freeze and bool(task.earlier)
-        for p in self._trained:
-            p.requires_grad_(not frozen or p.dim() > 1 or p is self._bias)
+        still = self.method.unguarded if frozen else {}
+        for path, p in self.network.named_parameters():
+            if p in self._trained:
+                p.requires_grad_(not frozen or p is self._bias or (p.dim() > 1 and path not in still))
         try:
             yield
         finally:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 import energy
+from step.learners.continual.guarded import inside_pays, may_pay
 from step.learners.continual.rules import Rule, synapses
+from step.learners.continual.rules.activity import Activity
 from step.learners.continual.subspaces import Subspace
 
 if TYPE_CHECKING:
@@ -41,11 +43,17 @@ class Step:
         Presynaptic rows that the layer went through: samples, time steps and positions.
     taps : dict of str to int
         Those from which its subspace learns.
+    activity : dict of str to Activity
+        They themselves.
+    seen : dict of str to Activity
+        All that each layer saw, where it may be projected in place of the gradient of the weights; else none.
     """
 
     macs: dict[str, float]
     rows: dict[str, int]
     taps: dict[str, int]
+    activity: dict[str, Activity]
+    seen: dict[str, Activity]
 
 
 def counted(do: Callable[[], object]) -> float:
@@ -71,6 +79,7 @@ def count_step(network: nn.Module, rule: Rule, x: Tensor) -> Step:
         hooks = [layer.register_forward_hook(_rows_of(path, rows)) for path, layer in layers.items()]
         with _counter() as mode:
             result = rule.gradients(x, _loss, taps=True)
+        seen = _all_seen(rule, x, result.taps) if rule.whole else {}
     finally:
         for hook in hooks:
             hook.remove()
@@ -81,7 +90,20 @@ def count_step(network: nn.Module, rule: Rule, x: Tensor) -> Step:
     found = {path.partition(".")[2]: sum(ops.values()) / 2 for path, ops in mode.get_flop_counts().items()}
     macs = {path: float(found.get(path, 0.0)) for path in layers}
     macs[OTHER] = mode.get_total_flops() / 2 - sum(macs.values())
-    return Step(macs, rows, {path: len(activity) for path, activity in result.activity.items()})
+    taps = {path: len(activity) for path, activity in result.taps.items()}
+    return Step(macs, rows, taps, result.taps, seen)
+
+
+def _all_seen(rule: Rule, x: Tensor, taps: dict[str, Activity]) -> dict[str, Activity]:
+    """Return the whole activity of the layers where ``taps`` are rows that were drawn from it."""
+    drawn = rule.rows
+    if drawn is None:
+        return taps
+    rule.rows = None
+    try:
+        return rule.gradients(x, _loss, taps=True).taps
+    finally:
+        rule.rows = drawn
 
 
 def subspace_at(subspace: Subspace, task: int, automatic: bool = False) -> Subspace:
@@ -193,6 +215,8 @@ def operations_of(learner: Any, x: Tensor) -> pd.DataFrame:
     """
     method = learner.method
     step = count_step(learner.network, learner.rule, x)
+    if learner.config.decays:  # then the whole step is projected, which is as large as the gradient
+        step = replace(step, seen={})
     return training_operations(
         step,
         synapses(learner.network),
@@ -220,16 +244,23 @@ def _protected(
         "lateral_words": (then.rank + new) * then.capacity,
         "weights": weight.numel(),
     }
+    activity = step.activity[path].to(then.device, torch.float32)
+    seen = step.seen.get(path)
+    if seen is not None:
+        seen = seen.to(then.device, torch.float32)
     if then.rank:
-        if then.exact:  # of the gradient, once; else every row on its own
-            gradient = torch.zeros_like(weight.flatten(1))
-            found["projection_macs"] = counted(lambda: then.project(gradient))
-        else:
+        if not then.exact:  # lateral spikes answer every row on its own
             every = torch.zeros(step.rows[path], then.capacity, device=then.device)
             found["projection_macs"] = counted(lambda: then.project_input(every))
+        elif seen is not None and may_pay(then, layer) and inside_pays(then, seen, len(weight)):
+            found["projection_macs"] = counted(lambda: then.project_activity(seen))
+            activity.left = then.project_activity(seen) if then.removes_all and len(seen) == len(activity) else None
+        else:  # of the gradient, once
+            gradient = torch.zeros_like(weight.flatten(1))
+            found["projection_macs"] = counted(lambda: then.project(gradient))
     if streaming:
-        activity = torch.zeros(step.taps[path], then.capacity, device=then.device)
         found["subspace_macs"] = counted(lambda: then.update(activity))
+    activity.left = None  # that of this task
     return found
 
 

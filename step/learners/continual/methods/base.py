@@ -222,6 +222,26 @@ class Method:
         return {}
 
     @property
+    def unguarded(self) -> dict[str, nn.Parameter]:
+        """Parameters of two and more dimensions that its promise does not cover: they stay as the first task left them.
+
+        None for a method that promises nothing about what stays.
+        """
+        if not self.needs_frozen:
+            return {}
+        covered = {id(layer.weight) for layer in self.setup.layers.values()}
+        named = self.setup.network.named_parameters()
+        return {path: p for path, p in named if p.dim() > 1 and id(p) not in covered}
+
+    def report_unguarded(self) -> list[dict[str, Any]]:
+        """Return a row of :meth:`report` for each of the parameters that stay as the first task left them."""
+        text = "frozen after the first task: neither the weight of a linear layer nor of an ungrouped 2-d convolution"
+        return [
+            {"layer": path, "rank": 0, "capacity": p[0].numel(), "warnings": [text]}
+            for path, p in self.unguarded.items()
+        ]
+
+    @property
     def weights(self) -> dict[str, nn.Parameter]:
         """The parameters of the network that this task trains, by path."""
         return {path: p for path, p in self.setup.network.named_parameters() if p.requires_grad}

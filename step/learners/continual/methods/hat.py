@@ -204,4 +204,4 @@ class HAT(Method):
             taken = int((gates > 0.5).sum())
             full = [f"all {len(gates)} gates are open: this layer learns nothing more"] if taken == len(gates) else []
             rows.append({"layer": path, "learner": "hat", "rank": taken, "capacity": len(gates), "warnings": full})
-        return rows
+        return [*rows, *self.report_unguarded()]

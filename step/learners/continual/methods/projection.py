@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from neurons.errors import OptionError
 from step.learners import checkpoint
+from step.learners.continual.guarded import guarded_gradients
 from step.learners.continual.methods.base import (
     Method,
     MethodConfig,
@@ -103,19 +104,9 @@ class Projected(Method):
         return self.streaming
 
     def gradients(self, step: Step, task: Task) -> Result:
-        learns = self.learns(step)
-        inside = {path: s.project_input for path, s in self.subspaces.items() if not s.exact and s.rank}
         loss = loss_among(step.labels, task.outputs)
-        result = self.setup.rule.gradients(step.x, loss, taps=learns, project=inside or None)
-        if not self.setup.decays:
-            for path, subspace in self.subspaces.items():
-                gradient = self._weight(path).grad
-                if gradient is not None and subspace.rank and path not in inside:
-                    gradient.copy_(self._projected(subspace, gradient))
-        if learns:
-            for path, subspace in self.subspaces.items():
-                subspace.update(result.activity[path])
-        return result
+        learns, projects = self.learns(step), not self.setup.decays
+        return guarded_gradients(self.setup.rule, self.subspaces, step.x, loss, learns=learns, projects=projects)
 
     def before_step(self) -> None:
         if self.setup.decays:
@@ -142,7 +133,7 @@ class Projected(Method):
             loss = loss_among(labels.to(setup.device), task.outputs)
             found = setup.rule.gradients(to_device(x, setup.device), loss, taps=True)
             for path, subspace in self.subspaces.items():
-                subspace.update(found.activity[path])
+                subspace.update(found.taps[path])
         setup.network.zero_grad(set_to_none=True)
 
     def _weight(self, path: str) -> nn.Parameter:
@@ -172,9 +163,4 @@ class Projected(Method):
         for path, subspace in self.subspaces.items():
             row = subspace.report()
             rows.append({"layer": path, **row, "warnings": [*row["warnings"], *self._warnings[path]]})
-        known = {f"{path}.weight" for path in self.setup.layers}
-        for path, p in self.setup.network.named_parameters():
-            if p.dim() > 1 and path not in known:
-                text = "not protected: neither the weight of a linear layer nor that of an ungrouped 2-d convolution"
-                rows.append({"layer": path, "rank": 0, "capacity": p[0].numel(), "warnings": [text]})
-        return rows
+        return [*rows, *self.report_unguarded()]

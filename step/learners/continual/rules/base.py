@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
@@ -14,6 +15,7 @@ from neurons import neurons_in
 from neurons.checks import count
 from neurons.errors import OptionError
 from neurons.registry import Registry
+from step.learners.continual.rules.activity import Activity, Rows, activity_of
 from step.learners.continual.rules.product import check_products
 from step.learners.continual.rules.taps import Layer, rows_of
 from step.models import Network
@@ -23,8 +25,10 @@ rules: Registry[Rule] = Registry("rule", "rules")
 Loss: TypeAlias = Callable[[Tensor], Tensor]
 """Maps the outputs of a network [T, B, C] to a scalar, the mean over the samples."""
 
-Projections: TypeAlias = Mapping[str, Callable[[Tensor], Tensor]]
-"""Path of a layer to the function that its presynaptic rows [R, n] go through on their way into the gradient."""
+Projections: TypeAlias = Mapping[str, Callable[[Tensor], Tensor | None]]
+"""Path of a layer to the function that its presynaptic rows [R, n] go through on their way into the gradient.
+
+Where it returns None the gradient is the usual one: whoever gave it projects the gradient instead."""
 
 
 @dataclass
@@ -36,13 +40,18 @@ class Result:
     loss : Tensor, shape []
     outputs : Tensor, shape [T, B, C]
         Outputs of the network, detached; [1, B, C] where the rule reads time out itself.
-    activity : dict of str to Tensor [R, n]
-        Presynaptic rows of the layers, by path; empty unless asked for.
+    taps : dict of str to Activity
+        Presynaptic activity of the layers, by path; empty unless asked for.
     """
 
     loss: Tensor
     outputs: Tensor
-    activity: dict[str, Tensor] = field(default_factory=dict)
+    taps: dict[str, Activity] = field(default_factory=dict)
+
+    @cached_property
+    def activity(self) -> dict[str, Tensor]:
+        """The same as rows [R, n]; those of convolutions are laid out, which takes time and memory."""
+        return {path: tap.rows() for path, tap in self.taps.items()}
 
 
 class Rule(ABC):
@@ -63,11 +72,15 @@ class Rule(ABC):
 
     Attributes
     ----------
+    whole : bool
+        Whether the gradient of a layer's weights is one product of all errors and all activity of a batch.
     every : dict of str to nn.Linear or nn.Conv2d
         All layers that the rule changes the way back of, by path.
     carry : callable, optional
         Says what carries the error back through a layer, where another rule is built on this one.
     """
+
+    whole: bool = False
 
     def __init__(
         self, network: Network, layers: Mapping[str, nn.Module], /, *, rows: int | None = None, seed: int = 0
@@ -184,8 +197,8 @@ def protected_layers(network: nn.Module, shared_readout: bool) -> dict[str, nn.M
     }
 
 
-def joined(rule: Rule, path: str, inputs: list[Tensor], count: int | None = None) -> Tensor:
-    """Return the rows of a layer for all inputs that it saw, ``count`` of them at most (those of the rule if None).
+def joined(rule: Rule, path: str, inputs: list[Tensor], count: int | None = None) -> Activity:
+    """Return the activity of a layer for all inputs that it saw, ``count`` rows at most (those of the rule if None).
 
     Raises
     ------
@@ -195,8 +208,10 @@ def joined(rule: Rule, path: str, inputs: list[Tensor], count: int | None = None
     if not inputs:
         raise OptionError(f"layer {path!r} was not called in the forward pass: it has no activity to be protected by")
     most = rule.rows if count is None else count
-    share = None if most is None else max(1, most // len(inputs))
-    return torch.cat([rows_of(rule.layers[path], x, share, rule.generator) for x in inputs])
+    if most is None:
+        return activity_of(rule.layers[path], inputs)
+    share = max(1, most // len(inputs))
+    return Rows(torch.cat([rows_of(rule.layers[path], x, share, rule.generator) for x in inputs]))
 
 
 def projections(rule: Rule, project: Projections | None) -> Projections:

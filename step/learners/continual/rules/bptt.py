@@ -22,6 +22,8 @@ class BPTT(Rule):
         See :class:`Rule`.
     """
 
+    whole = True
+
     def gradients(self, x: Tensor, loss: Loss, *, taps: bool = False, project: Projections | None = None) -> Result:
         given = projections(self, project)
         inputs: dict[str, list[Tensor]] = {}
@@ -37,5 +39,5 @@ class BPTT(Rule):
         outputs = instrumented(self.network, self.every, call)(self.constant(x))
         value = loss(outputs)
         value.backward()  # type: ignore[no-untyped-call]
-        activity = {path: joined(self, path, inputs.get(path, [])) for path in self.layers} if taps else {}
-        return Result(value.detach(), outputs.detach(), activity)
+        told = {path: joined(self, path, inputs.get(path, [])) for path in self.layers} if taps else {}
+        return Result(value.detach(), outputs.detach(), told)

@@ -83,8 +83,8 @@ class DSR(Rule):
         mean = self._rate(outputs).unsqueeze(0)
         value = loss(mean)
         value.backward()  # type: ignore[no-untyped-call]
-        activity = {path: joined(self, path, inputs.get(path, [])) for path in self.layers} if taps else {}
-        return Result(value.detach(), mean.detach(), activity)
+        told = {path: joined(self, path, inputs.get(path, [])) for path in self.layers} if taps else {}
+        return Result(value.detach(), mean.detach(), told)
 
     def readout(self, outputs: Tensor) -> Tensor:
         """Return the weighted mean [B, C] of outputs [T, B, C]."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from neurons import Neuron, RateNeuron, State, neurons_in
 from neurons.errors import OptionError, StepError
+from step.learners.continual.rules.activity import together
 from step.learners.continual.rules.base import Loss, Projections, Result, Rule, joined, projections, rules
 from step.learners.continual.rules.probe import Place, named, probe
 from step.learners.continual.rules.product import Back, check_products, instrumented, product
@@ -113,10 +114,9 @@ class OTTT(Rule):
         for output, leaf in reversed(first.values()):
             if leaf.grad is not None:
                 output.backward(leaf.grad)  # type: ignore[no-untyped-call]
-        told = self.layers if taps else {}
-        activity = {path: torch.cat([r.activity[path] for r in found if path in r.activity]) for path in told}
+        taken = {path: together([r.taps[path] for r in found if path in r.taps]) for path in self.layers if taps}
         total = torch.stack([result.loss for result in found]).mean()
-        return Result(total, torch.cat([result.outputs for result in found]), activity)
+        return Result(total, torch.cat([result.outputs for result in found]), taken)
 
     def online(
         self, x: Tensor, loss: Loss, *, taps: bool = False, project: Projections | None = None
@@ -177,8 +177,8 @@ class OTTT(Rule):
             (now / len(x)).backward()  # type: ignore[no-untyped-call]
             state = {path: {key: value.detach() for key, value in held.items()} for path, held in state.items()}
             told = [path for path in self.layers if taps and (t == 0 or path not in fixed)]
-            activity = {p: joined(self, p, inputs.get(p, []), self.rows if p in fixed else share) for p in told}
-            yield Result(now.detach(), outputs.detach(), activity)
+            taken = {p: joined(self, p, inputs.get(p, []), self.rows if p in fixed else share) for p in told}
+            yield Result(now.detach(), outputs.detach(), taken)
 
     def _found(self, x: Tensor) -> dict[str, Place]:
         shape = tuple(x.shape[2:])

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from neurons.errors import OptionError
+from neurons.products import spike_linear_weight
 from step.learners.continual.rules.taps import Layer, error_rows, padded, plain_padding, rows_of
 from step.models import Network
 from step.models.base import shallow_copy
@@ -39,7 +40,7 @@ class Back:
     presynaptic : Tensor, shape of the input, optional
         Stands in place of the input in the gradient of the weights.
     project : callable, optional
-        What the presynaptic rows [R, n] go through.
+        What the presynaptic rows [R, n] go through; where it returns None they stay as they are.
     steps : int
         Time steps that are folded into the first axis of the input, time first. Where the error is the same at all of
         them, as in rate-based gradients, sum_t delta x_t^T = delta (sum_t x_t)^T is one product of a T-th of the rows.
@@ -47,7 +48,7 @@ class Back:
 
     error: Tensor | None = None
     presynaptic: Tensor | None = None
-    project: Callable[[Tensor], Tensor] | None = None
+    project: Callable[[Tensor], Tensor | None] | None = None
     steps: int = 1
 
 
@@ -62,6 +63,11 @@ def instrumented(network: Network, layers: Mapping[str, Layer], call: Call) -> N
     return copy  # type: ignore[return-value]
 
 
+def known_product(layer: Layer) -> bool:
+    """Whether a layer computes the product of its weight and its input and nothing else."""
+    return type(layer).forward in _KNOWN
+
+
 def check_products(layers: Mapping[str, Layer], what: str) -> None:
     """Refuse layers that compute more than a product of their weight and their input, such as quantised ones.
 
@@ -71,7 +77,7 @@ def check_products(layers: Mapping[str, Layer], what: str) -> None:
         With the first of them.
     """
     for path, layer in layers.items():
-        if type(layer).forward not in _KNOWN:
+        if not known_product(layer):
             raise OptionError(
                 f"layer {path!r} is a {type(layer).__name__}, whose forward pass is not that of a linear layer or "
                 f"convolution; {what} cannot replace its backward pass"
@@ -143,9 +149,10 @@ def _input_gradient(layer: Layer, over: Tensor, delta: Tensor, shape: tuple[int,
 def _weight_gradient(layer: Layer, factor: Tensor, delta: Tensor, weight: Tensor, back: Back) -> Tensor:
     if back.project is not None:
         rows = back.project(_rows(layer, factor))
-        return (error_rows(layer, delta).T @ rows).view(weight.shape)
+        if rows is not None:
+            return (error_rows(layer, delta).T @ rows).view(weight.shape)
     if isinstance(layer, nn.Linear):
-        return error_rows(layer, delta).T @ rows_of(layer, factor)
+        return spike_linear_weight(rows_of(layer, factor), error_rows(layer, delta))
     around = layer.padding if plain_padding(layer) else 0
     shape = list(weight.shape)
     return conv2d_weight(factor, shape, delta, layer.stride, around, layer.dilation, layer.groups)  # type: ignore[arg-type,no-any-return]

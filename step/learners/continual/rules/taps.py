@@ -39,14 +39,27 @@ def rows_of(layer: Layer, x: Tensor, count: int | None = None, generator: torch.
         flat = x.reshape(-1, x.shape[-1])
         chosen = _drawn(len(flat), count, generator)
         return flat if chosen is None else flat[chosen.to(flat.device)]
-    x = padded(layer, x)
+    high, wide = map_size(layer, x)
+    return patches_of(layer, x, _drawn(len(x) * high * wide, count, generator))
+
+
+def map_size(layer: nn.Conv2d, x: Tensor) -> tuple[int, int]:
+    """Return height and width of the output of a convolution for maps [N, C, H, W]."""
+    left, right, above, below = _around(layer)
     (kernel_h, kernel_w), (stride_h, stride_w), (gap_h, gap_w) = layer.kernel_size, layer.stride, layer.dilation
-    high = (x.shape[2] - gap_h * (kernel_h - 1) - 1) // stride_h + 1
-    wide = (x.shape[3] - gap_w * (kernel_w - 1) - 1) // stride_w + 1
-    chosen = _drawn(len(x) * high * wide, count, generator)
+    high = (x.shape[2] + above + below - gap_h * (kernel_h - 1) - 1) // stride_h + 1
+    wide = (x.shape[3] + left + right - gap_w * (kernel_w - 1) - 1) // stride_w + 1
+    return high, wide
+
+
+def patches_of(layer: nn.Conv2d, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+    """Return the patches [R, n] of maps [N, C, H, W], or only the chosen ones of them."""
+    high, wide = map_size(layer, x)
+    x = padded(layer, x)
     if chosen is None:
         patches = F.unfold(x, layer.kernel_size, layer.dilation, 0, layer.stride)  # type: ignore[arg-type]
         return patches.transpose(1, 2).flatten(0, 1)
+    (kernel_h, kernel_w), (stride_h, stride_w), (gap_h, gap_w) = layer.kernel_size, layer.stride, layer.dilation
     chosen = chosen.to(x.device)
     sample, place = chosen // (high * wide), chosen % (high * wide)
     down = (place // wide * stride_h)[:, None] + torch.arange(kernel_h, device=x.device) * gap_h

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neurons.errors import OptionError, ShapeError
 from neurons.registry import Registry
+from step.learners.continual.rules.activity import Activity, Rows
 from step.learners.continual.subspaces.projection import Projection, orthonormalised
 
 subspaces: Registry[Subspace] = Registry("subspace learner", "subspaces")
@@ -155,23 +156,26 @@ class Subspace(ABC):
         self.learning, self.automatic = True, rows is None
         self._begin(None if rows is None else min(int(rows), left))
 
-    def update(self, x: Tensor) -> None:
-        """Learn from the presynaptic activity ``x [R, n]`` of a batch of the current task."""
+    def update(self, x: Tensor | Activity) -> None:
+        """Learn from the presynaptic activity ``x`` of a batch of the current task, also given as rows [R, n]."""
         with torch.no_grad():
             chosen = self._chosen(x)
             if len(chosen) and (self.rank < self.n or self.importance is not None):
                 self._learn(chosen)
 
-    def _chosen(self, x: Tensor) -> Tensor:
-        """Return the rows to learn from, checked, in float32 on the device of the subspace."""
+    def _chosen(self, x: Tensor | Activity) -> Activity:
+        """Return the activity to learn from, checked, in float32 on the device of the subspace."""
         if not self.learning:
             raise OptionError("update() learns the rows of a task that has not begun; call grow() first")
-        if x.ndim != 2 or x.shape[1] != self.n:
-            raise ShapeError(f"activity of a layer with {self.n} inputs is [rows, {self.n}], not {list(x.shape)}")
-        x = x.detach()
+        if isinstance(x, Tensor):
+            if x.ndim != 2 or x.shape[1] != self.n:
+                raise ShapeError(f"activity of a layer with {self.n} inputs is [rows, {self.n}], not {list(x.shape)}")
+            x = Rows(x)
+        if x.n != self.n:
+            raise ShapeError(f"activity of a layer with {self.n} inputs cannot have {x.n}")
         if self.rows_per_update is not None and len(x) > self.rows_per_update:
             drawn = torch.randperm(len(x), generator=self.generator)[: self.rows_per_update]
-            x = x[drawn.to(x.device)]
+            x = Rows(x.rows(drawn))
         return x.to(self.device, torch.float32)
 
     @torch.no_grad()
@@ -205,6 +209,20 @@ class Subspace(ABC):
         if g.shape[-1] != self.n:
             raise ShapeError(f"a gradient of a layer with {self.n} inputs ends in {self.n}, not {list(g.shape)}")
         return self._projection(g)
+
+    @property
+    def projection(self) -> Projection:
+        """What ``project`` does."""
+        return self._projection
+
+    @property
+    def removes_all(self) -> bool:
+        """Whether the projection removes the whole component along the frozen rows, as those who learn from it do."""
+        return self._projection is self._without
+
+    def project_activity(self, x: Activity) -> Tensor:
+        """Return ``project`` of activity [R, n], its zeros being passed over where that is faster."""
+        return self._projection.of(x)
 
     def project_input(self, x: Tensor) -> Tensor:
         """Return presynaptic activity ``x [..., n]`` as the weight gradient is to see it.
@@ -262,8 +280,8 @@ class Subspace(ABC):
         """Prepare for a task with ``rows`` new rows, at most as many as are left; None: automatic."""
 
     @abstractmethod
-    def _learn(self, x: Tensor) -> None:
-        """Learn from activity ``[R, n]``, R at least 1."""
+    def _learn(self, x: Activity) -> None:
+        """Learn from activity of R rows, at least 1."""
 
     @abstractmethod
     def _found(self) -> Found:

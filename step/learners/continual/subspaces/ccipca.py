@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neurons.errors import OptionError
+from step.learners.continual.rules.activity import Activity
 from step.learners.continual.subspaces.base import subspaces
 from step.learners.continual.subspaces.streaming import Streaming
 
@@ -49,8 +50,8 @@ class CCIPCA(Streaming):
         self._size = torch.cat([self._size, torch.zeros(rows, device=self.device)])
         self._age = torch.cat([self._age, torch.zeros(rows, dtype=torch.float64)])
 
-    def _improve(self, x: Tensor) -> None:
-        left = self._without(x)
+    def _improve(self, x: Activity) -> None:
+        left = self._without.of(x)
         self._age += len(x)
         shares = (len(x) * (1 + self.amnesia) / self._age).clamp_max(1).tolist()
         fresh, size = self.fresh.clone(), self._size.clone()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neurons.checks import count
+from step.learners.continual.rules.activity import Activity
 from step.learners.continual.subspaces.base import Found, Subspace, subspaces
 from step.learners.continual.subspaces.capacity import automatic_rank
 from step.learners.continual.subspaces.projection import principal_axes
@@ -57,7 +58,8 @@ class FrequentDirections(Subspace):
         chosen = self.sketch or max(16, 2 * self._wanted if self._wanted >= 0 else self.n // 2)
         return min(max(chosen, self._wanted + 1), self.n + 1)
 
-    def _learn(self, x: Tensor) -> None:
+    def _learn(self, activity: Activity) -> None:
+        x = activity.rows()
         left = self._without(x)
         self._along += (x @ self.frozen.T).square().sum(0)
         self._energy += torch.stack([x.square().sum(), left.square().sum()])

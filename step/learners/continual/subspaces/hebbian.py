@@ -10,14 +10,19 @@ from torch import Tensor
 
 from neurons.checks import count, positive
 from neurons.errors import OptionError
+from step.learners.continual.rules.activity import Activity
 from step.learners.continual.subspaces.base import subspaces
 from step.learners.continual.subspaces.lateral import LateralSpikes
+from step.learners.continual.subspaces.projection import EVENT
 from step.learners.continual.subspaces.streaming import Streaming
 
 Form = Literal["residual", "rows", "moment"]
 
 LIMIT = 10.0
 """Largest entry of one change G of the lateral weights (code of Xiao et al.)."""
+
+_LAYOUT = 50
+"""What laying out one value of a patch costs, in multiply-adds."""
 
 LONGEST = 2.0
 """Length from which rows are cut where the learning rate is automatic."""
@@ -116,15 +121,15 @@ class Hebbian(Streaming):
         super()._extend(rows)
         self._velocity = torch.cat([self._velocity, torch.zeros(rows, self.n, device=self.device)])
 
-    def _improve(self, x: Tensor) -> None:
+    def _improve(self, x: Activity) -> None:
         change = self._change(x)
         if self.eta != "auto":
             for _ in range(self.iterations):
-                g = (change() / len(x)).clamp_(-LIMIT, LIMIT)
+                g = change().div_(len(x)).clamp_(-LIMIT, LIMIT)
                 self._velocity = self._velocity.lerp(g, 1 - self.momentum)
-                self.fresh = self.fresh + self.eta * self._velocity
+                self.fresh = torch.add(self.fresh, self._velocity, alpha=self.eta)
             return
-        energy = x.square().sum()
+        energy = x.energy()
         self._seen[0] += len(x)
         self._seen[1] += energy
         trace = torch.maximum((self._seen[1] / self._seen[0]).float(), energy / len(x)).clamp_min(1e-30)
@@ -135,23 +140,24 @@ class Hebbian(Streaming):
             fresh = self.fresh + self.rate * active * self._velocity
             self.fresh = fresh * (LONGEST / fresh.norm(dim=1, keepdim=True)).clamp_max(1)
 
-    def _change(self, x: Tensor) -> Callable[[], Tensor]:
+    def _change(self, x: Activity) -> Callable[[], Tensor]:
         """Return what gives R G for the batch ``x`` and the new rows as they are when it is called."""
-        form = self.form or ("residual" if self.lateral is not None else self.cheapest(len(x)))
+        form = self.form or ("residual" if self.lateral is not None else self.cheapest(x))
         if form == "moment":
-            moment = x.T @ x
+            rows = x.rows()
+            moment = rows.T @ rows
 
             def change() -> Tensor:
                 m = self.fresh @ moment
-                return self._without(m) - self._inhibiting(m @ self.fresh.T) @ self.fresh
+                return self._inhibited(self._without(m), m @ self.fresh.T)
 
         elif form == "rows":
 
             def change() -> Tensor:
-                y = x @ self.fresh.T
-                m = y.T @ x
+                y = x.times(self.fresh)
+                m = x.back(y)
                 together = y.T @ y if len(x) <= self.n else m @ self.fresh.T
-                return self._without(m) - self._inhibiting(together) @ self.fresh
+                return self._inhibited(self._without(m), together)
 
         else:
             left = self._without_input(x)
@@ -160,9 +166,13 @@ class Hebbian(Streaming):
                 y = self._answers(x, self.fresh)
                 if self._per_row(len(x)):
                     return y.T @ (left - y @ self.fresh)
-                return y.T @ left - self._inhibiting(y.T @ y) @ self.fresh
+                return self._inhibited(y.T @ left, y.T @ y)
 
         return change
+
+    def _inhibited(self, change: Tensor, together: Tensor) -> Tensor:
+        """Return a change of the new rows less the feedback of these rows themselves."""
+        return torch.addmm(change, self._inhibiting(together), self.fresh, alpha=-1)
 
     def _inhibiting(self, together: Tensor) -> Tensor:
         """Return how much each row (column) inhibits the learning of each (row), given the sums Y^T Y ``[K, K]``."""
@@ -172,33 +182,38 @@ class Hebbian(Streaming):
         """Whether feedback to every sample is cheaper than the products Y^T Y H of the new rows."""
         return rows * self.n <= len(self.fresh) * (rows + self.n)
 
-    def _answers(self, x: Tensor, rows: Tensor) -> Tensor:
-        y = x @ rows.T
+    def _answers(self, x: Activity, rows: Tensor) -> Tensor:
+        y = x.times(rows)
         return y if self.lateral is None else self.lateral(y)
 
-    def _without_input(self, x: Tensor) -> Tensor:
-        """Return ``x`` with the feedback of the frozen rows."""
-        return self._without(x) if self.lateral is None else x - self._answers(x, self.frozen) @ self.frozen
+    def _without_input(self, x: Activity) -> Tensor:
+        """Return ``x [R, n]`` with the feedback of the frozen rows."""
+        if self.lateral is not None:
+            return x.rows() - self._answers(x, self.frozen) @ self.frozen
+        return self._without.of(x) if x.left is None else x.left
 
     def project_input(self, x: Tensor) -> Tensor:
         """Return activity ``x [..., n]`` as the weight gradient is to see it: through lateral spikes, if any."""
         if self.lateral is None:
             return super().project_input(x)
-        along = self._answers(x.to(torch.float32), self.frozen) * (self.alpha * self.weights)
+        along = self.lateral(x.to(torch.float32) @ self.frozen.T) * (self.alpha * self.weights)
         return (x - along @ self.frozen).to(x.dtype)
 
-    def cheapest(self, rows: int) -> Form:
-        """Return the form that takes the fewest multiply-adds for a batch of so many rows."""
-        n, new, steps = self.n, len(self.fresh), self.iterations
+    def cheapest(self, x: Activity) -> Form:
+        """Return the form that takes the fewest multiply-adds for a batch."""
+        rows, n, new, steps = len(x), self.n, len(self.fresh), self.iterations
         without = self._without.cost * n
         squares = new * new * (rows + n)
         answered = min(rows * n * new, squares) if self._per_row(rows) else squares
-        costs: dict[Form, int] = {
-            "residual": rows * without + steps * (2 * rows * n * new + answered),
-            "rows": steps * (2 * rows * n * new + new * without + new * new * (min(rows, n) + n)),
-            "moment": rows * n * n + steps * (new * n * n + new * without + 2 * new * new * n),
+        layout = 0 if x.laid_out else _LAYOUT * rows * n
+        dense = min(1.0, EVENT * x.density())
+        once = 0.0 if x.left is not None else self._without.cost_of(x)[0] * rows * n
+        costs: dict[Form, float] = {
+            "residual": layout + once + steps * ((1 + dense) * rows * n * new + answered),
+            "rows": steps * (2 * dense * rows * n * new + new * without + new * new * (min(rows, n) + n)),
+            "moment": layout + rows * n * n + steps * (new * n * n + new * without + 2 * new * new * n),
         }
-        return min(costs, key=lambda name: costs[name])
+        return min(costs, key=costs.__getitem__)
 
     def _state(self) -> dict[str, Tensor]:
         return {**super()._state(), "velocity": self._velocity, "seen": self._seen}

@@ -7,7 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from step.learners.continual.rules.activity import Activity
+
 Form = Literal["rows", "matrix", "complement"]
+
+EVENT = 1.5
+"""What a non-zero costs where zeros cost nothing, in multiply-adds of a dense product (see neurons.products.cost)."""
 
 
 class Projection:
@@ -37,12 +42,42 @@ class Projection:
         self.strength = strength
         count, n = rows.shape
         costs: dict[Form, int] = {"rows": 2 * count, "matrix": n}
-        if orthonormal and isinstance(strength, float) and count <= n:
+        self._complements = orthonormal and isinstance(strength, float) and count <= n
+        if self._complements:
             costs["complement"] = 2 * (n - count)
         self.form: Form = form if form is not None else min(costs, key=costs.__getitem__)
         self.cost = costs[self.form]
         """Multiply-adds for each entry of a vector."""
-        self._made: Tensor | None = None
+        self._made: dict[Form, Tensor] = {}
+
+    def cost_of(self, x: Activity) -> tuple[float, Form]:
+        """Return the multiply-adds for each value of activity at the cheapest, and the form that takes them.
+
+        Zeros of activity cost nothing in the first product of each form; the second one of two has a dense factor.
+        """
+        if not len(self.rows):
+            return 0.0, "rows"
+        dense = min(1.0, EVENT * x.density())
+        count, n = self.rows.shape
+        costs: dict[Form, float] = {"rows": (1 + dense) * count, "matrix": dense * n}
+        if self._complements:
+            costs["complement"] = (1 + dense) * (n - count)
+        chosen = min(costs, key=costs.__getitem__)
+        return costs[chosen], chosen
+
+    @torch.no_grad()
+    def of(self, x: Activity) -> Tensor:
+        """Return activity [R, n] without its component."""
+        if not len(self.rows):
+            return x.rows()
+        form = self.cost_of(x)[1]
+        if form == "matrix":
+            return x.times(self._matrix())  # which is symmetric
+        if form == "complement":
+            basis, strength = self._complement(), self.strength
+            assert isinstance(strength, float)
+            return torch.addmm(x.rows(), x.times(basis), basis, beta=1 - strength, alpha=strength)
+        return torch.addmm(x.rows(), x.times(self.rows) * self.strength, self.rows, alpha=-1)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -62,17 +97,17 @@ class Projection:
         return found.reshape(x.shape).to(x.dtype)
 
     def _matrix(self) -> Tensor:
-        if self._made is None:
+        if "matrix" not in self._made:
             n = self.rows.shape[1]
             weighted = (self.rows.T * self.strength) @ self.rows
-            self._made = torch.eye(n, dtype=self.rows.dtype, device=self.rows.device) - weighted
-        return self._made
+            self._made["matrix"] = torch.eye(n, dtype=self.rows.dtype, device=self.rows.device) - weighted
+        return self._made["matrix"]
 
     def _complement(self) -> Tensor:
-        if self._made is None:
+        if "complement" not in self._made:
             everything = torch.linalg.qr(self.rows.T, mode="complete").Q
-            self._made = everything[:, len(self.rows) :].T.contiguous()
-        return self._made
+            self._made["complement"] = everything[:, len(self.rows) :].T.contiguous()
+        return self._made["complement"]
 
 
 def random_rows(count: int, n: int, generator: torch.Generator) -> Tensor:

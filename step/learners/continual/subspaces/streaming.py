@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neurons.checks import count
+from step.learners.continual.rules.activity import Activity
 from step.learners.continual.subspaces.base import Found, Subspace
 from step.learners.continual.subspaces.capacity import automatic_rank, residual_share
 from step.learners.continual.subspaces.projection import orthonormalised, random_rows
@@ -68,7 +69,7 @@ class Streaming(Subspace):
         self.fresh = torch.cat([self.fresh, new])
         self._forget()
 
-    def _learn(self, x: Tensor) -> None:
+    def _learn(self, x: Activity) -> None:
         done = int(self._progress[0])
         if self.automatic and done and done % self.every == 0:
             self._decide(x)
@@ -79,25 +80,25 @@ class Streaming(Subspace):
             self._measure(x)
 
     @abstractmethod
-    def _improve(self, x: Tensor) -> None:
-        """Change ``fresh`` by what the batch ``[R, n]`` says."""
+    def _improve(self, x: Activity) -> None:
+        """Change ``fresh`` by what the batch says."""
 
-    def _measure(self, x: Tensor) -> None:
+    def _measure(self, x: Activity) -> None:
         """Average the energies of activity: all of it, along frozen rows, and its moment in the span of the new ones.
 
         Rows on their way are not orthonormal, and activity along two that lean on each other would count twice. The
         moment is held in an orthonormal basis of their span therefore and carried over from that of the last update.
         """
         basis, _ = orthonormalised(self.fresh, self.frozen)
-        y = x @ basis.T
+        y = x.times(basis)
         turn = basis @ self._basis.T
-        self._total = DECAY * self._total + x.square().sum() / len(x)
-        self._along = DECAY * self._along + (x @ self.frozen.T).square().mean(0)
+        self._total = DECAY * self._total + x.energy() / len(x)
+        self._along = DECAY * self._along + x.times(self.frozen).square().mean(0)
         self._moment = DECAY * (turn @ self._moment @ turn.T) + y.T @ y / len(x)
         self._basis = basis
 
-    def _decide(self, x: Tensor) -> None:
-        before, left = float(self._progress[1]), residual_share(x, self._without, self.fresh)
+    def _decide(self, x: Activity) -> None:
+        before, left = float(self._progress[1]), residual_share(x.rows(), self._without, self.fresh)
         self._progress[1] = left
         room = self.n - self.rank - len(self.fresh)
         if room and left > 1 - self.threshold and left > 0.9 * before:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neurons.checks import count
+from step.learners.continual.rules.activity import Activity
 from step.learners.continual.subspaces.base import Found, Subspace, subspaces
 from step.learners.continual.subspaces.capacity import automatic_rank
 from step.learners.continual.subspaces.projection import principal_axes
@@ -50,7 +51,8 @@ class SVD(Subspace):
         self._sample = self._empty()
         self._keys = torch.zeros(0, dtype=torch.float64)
 
-    def _learn(self, x: Tensor) -> None:
+    def _learn(self, activity: Activity) -> None:
+        x = activity.rows()
         keys = torch.cat([self._keys, torch.rand(len(x), dtype=torch.float64, generator=self.generator)])
         stay = keys.topk(min(self.samples, len(keys))).indices
         self._keys = keys[stay]
