@@ -102,8 +102,10 @@ class Effects:
 ACCURACY = Metric("test accuracy", "test_accuracy", "points")
 
 
-def metrics_of(runs: pd.DataFrame, wanted: str) -> list[Metric]:
+def metrics_of(runs: pd.DataFrame, wanted: str, headline: str = ACCURACY.column) -> list[Metric]:
     """Return the metrics of a name: ``accuracy``, ``energy`` (under every model), or any column of numbers of runs.
+
+    ``accuracy`` is the metric that the tables of the suite lead with, ``headline``.
 
     Raises
     ------
@@ -112,16 +114,17 @@ def metrics_of(runs: pd.DataFrame, wanted: str) -> list[Metric]:
     """
     columns = [c for c in runs.columns if runs[c].dtype.kind in "if" and c not in ("seed", "T")]
     if wanted == "energy":
-        return [_metric(column) for column in columns if column.startswith("energy_pJ.")]
-    column = {"accuracy": ACCURACY.column}.get(wanted, wanted)
+        return [metric_of(column) for column in columns if column.startswith("energy_pJ.")]
+    column = headline if wanted == "accuracy" else wanted
     if column not in columns:
         raise OptionError(f"--metric: no metric {wanted!r}{suggest(wanted, ['accuracy', 'energy', *columns])}")
-    return [_metric(column)]
+    return [metric_of(column)]
 
 
-def _metric(column: str) -> Metric:
+def metric_of(column: str) -> Metric:
+    """Return a column of ``Results.runs`` as a metric."""
     name = column.replace("energy_pJ.", "energy, ").replace("operations.", "").replace("_", " ")
-    if column.endswith("accuracy"):
+    if column.endswith(("accuracy", "auc")):
         return Metric(name, column, "points")
     return Metric(name, column, "%" if column.startswith(_RATIO_SCALES) else "")
 

@@ -92,6 +92,7 @@ class ELMPopulation(Neuron):
         Weights of the penalties; the paper's networks for SHD-Adding have 0.002 and 0.2.
     """
 
+    output = "real"
     counted_inside = True
     eager_reason = "its step mixes channels, neuron by neuron"
     registered_name = "elm-population"

@@ -84,7 +84,7 @@ def run(
 
 
 def _show(results: Results, export: Path | None = None) -> None:
-    from step.effects import effects_of
+    from step.effects import effects_of, metric_of
     from step.report import continual, plots
     from step.report.published import print_published
     from step.report.summary import metric_words, notes, summary
@@ -102,7 +102,7 @@ def _show(results: Results, export: Path | None = None) -> None:
     for plot, points in results.plots:
         if len(points):
             _table(plots.table(plot, points), f"{plot.title}: {metric_words(results.metric)}, %", None)
-    _effects(effects_of(results.suite, results.runs), only_judged=True)
+    _effects(effects_of(results.suite, results.runs, metric_of(results.metric)), only_judged=True)
     print_published(results.suite.published, console)
 
 
@@ -174,7 +174,7 @@ def effects(
 
     results = _results(suite, folder, store, overrides, plugins)
     with console.status("reading results"):
-        metrics = metrics_of(results.runs, metric)
+        metrics = metrics_of(results.runs, metric, results.metric)
         found = [each for one in metrics for each in effects_of(results.suite, results.runs, one, factor or None)]
     if not found:
         raise OptionError(f"{results.suite.name} has no field with several levels besides the seed")

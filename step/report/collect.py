@@ -9,7 +9,7 @@ import pandas as pd
 import energy
 from energy import Record
 from energy.thresholds import thresholds
-from step.effects import effects_of
+from step.effects import effects_of, metric_of
 from step.inspection import INSPECTION, Inspection, load_inspection
 from step.learners import checkpoint
 from step.report.data import Judged, ReportData, Trace
@@ -31,7 +31,7 @@ def collect(results: Results) -> ReportData:
         curves=results.curves.query("name not in ('seconds', 'task')"),
         traces=_traces(results),
         verdicts=_verdicts(results),
-        effects=effects_of(results.suite, results.runs),
+        effects=effects_of(results.suite, results.runs, metric_of(results.metric)),
         published=results.suite.published,
         inspections=_inspections(results),
         metric=metric_words(results.metric),

@@ -116,7 +116,11 @@ def _findings(sheet: Sheet) -> Markup:
         verdict = judged.verdict
         for twin in verdict.twins:
             points = 100 * (accuracy.get(verdict.network, math.nan) - accuracy.get(twin, math.nan))
-            how = f"{points:+.1f} points of {sheet.data.metric}; ".replace("-", MINUS) if points == points else ""
+            how = (
+                f"{points:+.1f} points of {sheet.data.metric.removeprefix('test ')}; ".replace("-", MINUS)
+                if points == points
+                else ""
+            )
             lines.append(element("li", element("b", verdict.network), f": {how}{verdict.summary(twin)}."))
     return element("ul", lines, class_="findings") if lines else Markup("")
 

@@ -8,11 +8,13 @@ import encoders
 import step
 from benchmarks import datasets, protocols
 from benchmarks.protocols import Setting
+from benchmarks.protocols.objective import ClassObjective
 from neurons.errors import OptionError, StepError
 from step import models
 from step.api import place_of
 from step.learners import SurrogateGradient, Teacher
 from step.learners.distillation import distillation_loss
+from step.learners.surrogate_gradient import Asked
 from step.runner import _taught_by
 from step.suite import load_suite
 
@@ -57,7 +59,7 @@ def test_the_loss_of_a_taught_network_is_that_of_labels_and_teacher(options):
     network.train()
     images, labels = torch.rand(6, 1, 8, 8), torch.arange(6)
     x, taught = images.expand(3, *images.shape), images.unsqueeze(0)
-    loss = learner._gradient(x, labels, taught, mean)
+    loss = learner._gradient(Asked(x, labels, taught=taught), ClassObjective())
     with torch.no_grad():
         outputs, answers = network(x), learner.teacher.network(taught).mean(0)
     target = 0.9 * nn.functional.one_hot(labels, 10).float() + 0.01

@@ -5,6 +5,7 @@ import torch
 
 from benchmarks import datasets
 from benchmarks.protocols import Batches
+from benchmarks.protocols.objective import ClassObjective
 from encoders import Direct
 from neurons.errors import UnknownNameError
 from step import models
@@ -29,7 +30,7 @@ def test_a_recipe_builds_and_takes_a_step(name):
     learner = SurrogateGradient(network, SurrogateGradient.Config(**{**options, "batch": 8, "epochs": 25}), seed=0)
     data = datasets.load("digits")
     train = Batches(data.train, torch.arange(8), Direct(), 2, 8, True, 0, 10)
-    loss, rate = learner._epoch(0, learner._augmented(train), lambda outputs: outputs.mean(0))
+    loss, rate = learner._epoch(0, learner._augmented(train), ClassObjective())
     assert 0 < loss < 5
     assert 0 < rate <= options["lr"]
     assert any(not torch.equal(before[k], v) for k, v in network.named_parameters())

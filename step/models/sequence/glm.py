@@ -46,7 +46,7 @@ class GLM(SequenceNetwork):
     config: GLMConfig
     paper: ClassVar[Paper | None] = Paper(
         "Maximum likelihood estimation of cascade point-process neural encoding models",
-        "Network: Computation in Neural Systems",
+        "Network",
         2004,
         "10.1088/0954-898X_15_4_002",
         note="Filters of exponentials, a logistic link, no filter of the neuron's own spikes.",
