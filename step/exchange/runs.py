@@ -57,7 +57,8 @@ def choose(results: Results, run: str | None = None) -> str:
         own = curves[curves["run"].isin(spiking) & (curves["name"] == f"validation_{metric}")]
         values = own.groupby("run")["value"]
         if len(values) == len(spiking):
-            return str(values.min().idxmin() if lower_is_better else values.max().idxmax())
+            best = -values.min() if lower_is_better else values.max()
+            return max(spiking, key=lambda run_id: float(best[run_id]))  # of equals the first of the suite
     raise OptionError(
         f"the runs of {results.suite.name} have no common measure on validation samples, and the test split chooses "
         f"nothing: name one with --run; finished: {', '.join(spiking)}"
