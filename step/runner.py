@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,18 +94,26 @@ def execute(spec: Spec, suite: str, place: Place, progress: Progress = lambda ev
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        with lock.acquire(timeout=0):
+        with lock.acquire(timeout=0), _no_denormals():
             _execute(spec, suite, place, folder, progress)
     except Timeout:
         return BUSY
     return "finished"
 
 
+@contextmanager
+def _no_denormals() -> Iterator[None]:
+    """Take numbers next to zero for zero: what vanishes over long sequences costs processors many times as long."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progress) -> None:
     store = Store(place.store)
     start = time.perf_counter()
-    # Gradients that vanish over long sequences become numbers so small that processors take many times longer for them.
-    torch.set_flush_denormal(True)
     run = {
         "id": spec.id,
         "suite": suite,
