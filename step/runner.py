@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 import encoders
 import energy
 from benchmarks import datasets, protocols
+from neurons.denormals import flushed
 from neurons.errors import OptionError, StepError
 from step.inspection import INSPECTION, record_inspection
 from step.learners import Teacher, checkpoint, learners
-from step.learners.surrogate_gradient import to_device
+from step.learners.base import to_device
 from step.machine import machine
 from step.models import Network, create
 from step.spec import FROM_DATA, Spec, normalise
@@ -94,21 +95,11 @@ def execute(spec: Spec, suite: str, place: Place, progress: Progress = lambda ev
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        with lock.acquire(timeout=0), _no_denormals():
+        with lock.acquire(timeout=0), flushed():
             _execute(spec, suite, place, folder, progress)
     except Timeout:
         return BUSY
     return "finished"
-
-
-@contextmanager
-def _no_denormals() -> Iterator[None]:
-    """Take numbers next to zero for zero: what vanishes over long sequences costs processors many times as long."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progress) -> None:

@@ -12,8 +12,7 @@ loss at the last one, and arithmetic with what is left of them would be most of 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +29,7 @@ from benchmarks.speed.elm_contestants import (
     parameters,
 )
 from benchmarks.speed.turns import in_turns
+from neurons.denormals import flushed
 from neurons.elm import ELM
 from neurons.elm.recurrence import MLP, memory
 from neurons.errors import OptionError, StepError
@@ -235,21 +235,11 @@ def _held(run: _Run) -> int:
     return sum(kept.values())
 
 
-@contextmanager
-def _flushed() -> Iterator[None]:
-    """Take numbers too small for full precision as zero, where the processor can; torch does not by itself."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 def _timed(runs: dict[str, _Run], steps: int, batch: int, seconds: float, rounds: int) -> list[Row]:
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     for name, run in runs.items():
         tasks[name, "train"], tasks[name, "infer"] = run.train, run.infer
-    with _flushed():
+    with flushed():
         times = in_turns(tasks, seconds, rounds=rounds)
     first = next(iter(runs))
 

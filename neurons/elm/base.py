@@ -17,10 +17,11 @@ from neurons.base import Neuron, State
 from neurons.checks import count, positive
 from neurons.compiler.operator import unseen
 from neurons.elm.coefficients import decay
+from neurons.elm.inputs import check_input
 from neurons.elm.projection import filter_time, project
 from neurons.elm.recurrence import ACTIVATIONS, MLP, memory
 from neurons.elm.routing import KINDS, RoutingKind, route
-from neurons.errors import DataError, OptionError, ShapeError
+from neurons.errors import OptionError, ShapeError
 from neurons.lengths import at_last_step, check_lengths
 from neurons.plain import plain
 from neurons.surrogate import Surrogate, as_surrogate
@@ -363,15 +364,7 @@ class LeakyMemory(Neuron):
 
     def _check_input(self, x: Tensor) -> None:
         super()._check_input(x)
-        if x.dim() < 2 - self.axis or x.shape[self.axis] != self.features:
-            raise ShapeError(
-                f"{self.registered_name} was made for {self.features} channels on axis {self.axis}, not for "
-                f"{list(x.shape)}; set its options features and axis"
-            )
-        # One pass over the input and no mask in memory; a sum that overflows is looked at again.
-        if unseen(x) and not math.isfinite(float(x.detach().sum())) and not bool(torch.isfinite(x).all()):
-            step = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0])
-            raise DataError(f"the input of {self.registered_name} holds NaN or infinity, first at time step {step}")
+        check_input(self.registered_name, x, self.features, self.axis)
 
     def _checked(self, state: State, x: Tensor) -> None:
         if set(state) != set(self.state):

@@ -14,6 +14,7 @@ from neurons.checks import count, positive
 from neurons.elm import population_kernel as kernel
 from neurons.elm.base import Activation, held, one_of
 from neurons.elm.coefficients import bounded, decay, wide_range, wide_rho, write_gain
+from neurons.elm.inputs import check_input
 from neurons.elm.modified import RECTIFIERS, Rectifier, kept, rectify
 from neurons.elm.population_kernel import Masks
 from neurons.elm.population_steps import at_once, loop
@@ -380,11 +381,7 @@ class ELMPopulation(Neuron):
 
     def _check_input(self, x: Tensor) -> None:
         super()._check_input(x)
-        if x.dim() < 2 - self.axis or x.shape[self.axis] != self.features:
-            raise ShapeError(
-                f"{self.registered_name} was made for {self.features} channels on axis {self.axis}, not for "
-                f"{list(x.shape)}; set its options features and axis"
-            )
+        check_input(self.registered_name, x, self.features, self.axis)
 
     def _checked(self, state: State, x: Tensor) -> None:
         if set(state) != set(self.state):

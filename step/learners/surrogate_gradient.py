@@ -19,7 +19,7 @@ from neurons.errors import OptionError, StepError
 from neurons.lengths import at_last_step
 from step.learners import checkpoint
 from step.learners.averaging import WeightAverage
-from step.learners.base import Progress, learners
+from step.learners.base import NetworkLearner, Progress, learners, to_device
 from step.learners.config import SurrogateGradientConfig
 from step.learners.distillation import Teacher, taught_loss
 from step.learners.loss import supervised_loss
@@ -34,7 +34,7 @@ class TrainingError(StepError):
 
 
 @learners.register("surrogate-gradient")
-class SurrogateGradient:
+class SurrogateGradient(NetworkLearner):
     """Backpropagation through time with surrogate gradients, and what is usual to train transformers with.
 
     Everything random follows from the seed and the epoch, so that a resumed run ends in the same numbers.
@@ -126,22 +126,6 @@ class SurrogateGradient:
                 self._save(best)
             self.progress({"epoch": epoch + 1, "epochs": epochs, **self.history[-1]})
         self.network.load_state_dict(best)
-
-    def predict(self, x: Tensor, *, last: bool = False, lengths: Tensor | None = None) -> Tensor:
-        """Return the network's outputs [T, B, ...] for x [T, B, ...], in eval mode; with ``last`` as [1, B, ...]."""
-        self.network.eval()
-        with torch.no_grad():
-            x = to_device(x, self.device)
-            return self.network.last(x, None if lengths is None else lengths.to(x.device)) if last else self.network(x)
-
-    def save(self, path: Path) -> None:
-        """Write the weights as safetensors."""
-        checkpoint.write(path, self.network.state_dict(), {"parameters": self.network.parameter_count})
-
-    def load(self, path: Path) -> None:
-        """Read weights that ``save`` wrote."""
-        tensors, _ = checkpoint.read(path)
-        self.network.load_state_dict(tensors)
 
     def _augmented(self, train: Batches) -> Batches:
         c = self.config
@@ -282,13 +266,6 @@ class Asked:
         lengths = None if self.lengths is None else self.lengths[rows]
         taught = None if self.taught is None else self.taught[:, rows]
         return Asked(self.x[:, rows], self.labels[rows], lengths, taught)
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Move x [T, B, ...]; where all time steps are one memory they stay so, and only that moves."""
-    if x.device.type != device.type and len(x) > 1 and x.stride(0) == 0:
-        return x[0].to(device).unsqueeze(0).expand_as(x)
-    return x.to(device)
 
 
 def parts(samples: int, count: int) -> Iterator[slice]:

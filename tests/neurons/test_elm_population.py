@@ -13,7 +13,7 @@ import neurons
 from neurons import ELMPopulation, conformance, penalties
 from neurons.elm.population_kernel import usable
 from neurons.elm.wiring import connectome
-from neurons.errors import OptionError, ShapeError
+from neurons.errors import DataError, OptionError, ShapeError
 from neurons.plain import plain
 
 SIZES: dict[str, Any] = {"neurons": 7, "memory": 3, "branches": 4, "synapses": 5, "input_scale": 2.0}
@@ -281,3 +281,12 @@ def test_inputs_and_states_that_do_not_fit_are_refused() -> None:
         neuron.run(x, {**state, "m": state["m"][:1]})
     with pytest.raises(ShapeError, match="has the state"):
         neuron.run(x, {"m": state["m"]})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("recurrent", [0.0, 0.25])
+def test_an_input_that_is_not_finite_is_refused(bad: float, recurrent: float) -> None:
+    x = numbers(6, 2, FEATURES)
+    x[3, 1, 0] = bad
+    with pytest.raises(DataError, match="elm-population holds NaN or infinity, first at time step 3"):
+        population(recurrent=recurrent)(x)

@@ -15,14 +15,14 @@ from torch.nn.modules.batchnorm import _NormBase
 from benchmarks.protocols import Batches, Objective
 from neurons.errors import DataError, OptionError
 from step.learners import checkpoint
-from step.learners.base import Progress, learners
+from step.learners.base import NetworkLearner, Progress, learners, to_device
 from step.learners.continual.config import ContinualConfig
 from step.learners.continual.methods import Method, Prototypes, Setup, Step, Task, methods
 from step.learners.continual.methods.base import Outputs, mixed
 from step.learners.continual.methods.replay_after import replay_after
 from step.learners.continual.rules import Rule, protected_layers, readout_path, rules
 from step.learners.schedule import learning_rate
-from step.learners.surrogate_gradient import TrainingError, to_device
+from step.learners.surrogate_gradient import TrainingError
 from step.models import Network
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _CALMER = "lower learner.lr or the strength of the method's penalty, or set lear
 
 
 @learners.register("continual")
-class Continual:
+class Continual(NetworkLearner):
     """Learning task after task: a method against forgetting, such as HLOP, EWC or replay, on any learning rule.
 
     Every task gets a fresh optimiser: momentum of the task before would go on moving weights in directions that it
@@ -207,22 +207,6 @@ class Continual:
         from step.learners.continual.operations import operations_of
 
         return operations_of(self, x)
-
-    def predict(self, x: Tensor, *, last: bool = False, lengths: Tensor | None = None) -> Tensor:
-        """Return the network's outputs [T, B, ...] for x [T, B, ...], in eval mode; with ``last`` as [1, B, ...]."""
-        self.network.eval()
-        with torch.no_grad():
-            x = to_device(x, self.device)
-            return self.network.last(x, None if lengths is None else lengths.to(x.device)) if last else self.network(x)
-
-    def save(self, path: Path) -> None:
-        """Write the weights as safetensors."""
-        checkpoint.write(path, self.network.state_dict(), {"parameters": self.network.parameter_count})
-
-    def load(self, path: Path) -> None:
-        """Read weights that ``save`` wrote."""
-        tensors, _ = checkpoint.read(path)
-        self.network.load_state_dict(tensors)
 
     @contextmanager
     def _frozen(self, task: Task) -> Iterator[None]:

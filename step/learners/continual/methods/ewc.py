@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
+from step.learners.base import to_device
 from step.learners.continual.methods.base import MethodConfig, Setup, Task, Tensors, drawn_from, loss_among, methods
 from step.learners.continual.methods.springs import Springs
-from step.learners.surrogate_gradient import to_device
 
 
 class EWCConfig(MethodConfig):

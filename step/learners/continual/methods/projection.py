@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from neurons.errors import OptionError
 from step.learners import checkpoint
+from step.learners.base import to_device
 from step.learners.continual.guarded import guarded_gradients
 from step.learners.continual.methods.base import (
     Method,
@@ -25,7 +26,6 @@ from step.learners.continual.methods.base import (
 from step.learners.continual.methods.parts import SubspacePart, new_subspace
 from step.learners.continual.rules import Result
 from step.learners.continual.subspaces import Subspace
-from step.learners.surrogate_gradient import to_device
 
 
 class ProjectionConfig(MethodConfig):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.protocols import Batches
+from step.learners.base import to_device
 from step.learners.continual.methods.base import Outputs, Tensors
-from step.learners.surrogate_gradient import to_device
 
 
 class Prototypes:

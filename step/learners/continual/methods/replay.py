@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from step.learners.base import to_device
 from step.learners.continual.methods.base import Method, MethodConfig, Setup, Step, Task, Tensors, methods
 from step.learners.continual.methods.memory import Kept, Memory, loss_of_each, ranges_now
 from step.learners.continual.rules import Result
-from step.learners.surrogate_gradient import to_device
 
 
 class ERConfig(MethodConfig):

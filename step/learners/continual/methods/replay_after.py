@@ -10,9 +10,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from step.learners.base import to_device
 from step.learners.continual.methods.base import Setup, Task, Tensors, loss_among
 from step.learners.continual.methods.memory import ranges_now
-from step.learners.surrogate_gradient import to_device
 
 Stored = tuple[Tensor, Tensor, Tensor]
 """Images, labels and outputs [2] of a task."""
