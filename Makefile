@@ -14,7 +14,7 @@ demo: $(SETUP)
 	$(BIN)/step report quick
 
 test: $(SETUP) check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: $(SETUP)
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from encoders.phase import Phase
 from encoders.rate import Rate
 from encoders.sequence import Sequence
 from encoders.standardised import Standardised
+from encoders.view import View
 
 register = encoders.register
 create = encoders.create
@@ -28,6 +29,7 @@ __all__ = [
     "Rate",
     "Sequence",
     "Standardised",
+    "View",
     "create",
     "describe",
     "encoders",

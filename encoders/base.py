@@ -37,12 +37,15 @@ class Encoder(ABC):
         Whether the samples are sequences that bring their time steps along.
     bounded : bool
         Whether values outside [0, 1] are refused.
+    resizes : bool
+        Whether samples must be images, which may leave in another size.
     """
 
     repeats: bool = False
     random: ClassVar[bool] = False
     own_steps: ClassVar[bool] = False
     bounded: ClassVar[bool] = True
+    resizes: ClassVar[bool] = False
 
     @property
     @abstractmethod

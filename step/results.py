@@ -15,6 +15,7 @@ from energy.models import PARTS, Choice, standard
 from energy.record import EVENTS, Record
 from neurons.errors import DataError
 from step.continual import ContinualResults, continual_results
+from step.learners import learners
 from step.plots import Plot, points
 from step.runner import Place, record_of
 from step.spec import NO_NEURON, Spec
@@ -64,7 +65,7 @@ class Results:
     def networks(self) -> dict[str, str]:
         """Networks in the order of the suite, and whether each is ``spiking``, a ``twin``, or ``other``.
 
-        Other networks have no place for a neuron, so that they are no twin of anything.
+        Other networks have no place for a neuron, or are maps of places: they are no twin of anything.
         """
         return {self.suite.labels[run]: self._kind(spec) for run, spec in self.specs.items()}
 
@@ -92,11 +93,12 @@ class Results:
         rows = []
         for run, spec in self.specs.items():
             record = self.records[run]
-            spiking = self._kind(spec) == "spiking"
+            kind, own = self._kind(spec), learners.get(spec.learner["name"])
+            spiking = kind == "spiking" or getattr(own, "spiking", False)
             rows.append(
                 {
                     **self._who(run),
-                    "kind": self._kind(spec),
+                    "kind": kind,
                     "T": record.T,
                     **{str(name): value for name, value in metrics.loc[run].items()},
                     **({"intransigence": compared.get(run, float("nan"))} if compared else {}),

@@ -25,7 +25,7 @@ from step.learners import Teacher, checkpoint, learners
 from step.learners.base import to_device
 from step.machine import machine
 from step.models import Network, create
-from step.spec import FROM_DATA, Spec, normalise
+from step.spec import FROM_DATA, Spec, brings_network, normalise
 from step.store import Store, exists
 from step.trace import record_trace
 
@@ -64,9 +64,9 @@ def check(spec: Spec, data: Path | None, place: Place | None = None) -> None:
     """
     setting, protocol = setting_of(spec, data)
     protocol.check(setting, int(spec.learner["batch"]))
-    with torch.device("meta"):
-        network = build(spec, setting.dataset)
     cls, config = _learner(spec)
+    with torch.device("meta"):
+        network = None if brings_network(spec.learner) else build(spec, setting.dataset)
     _check_driven(cls, protocol)
     config.check(network, setting.dataset)
     if place is not None:
@@ -114,7 +114,7 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
     }
     try:
         setting, protocol = setting_of(spec, place.data)
-        network = build(spec, setting.dataset)
+        network = None if brings_network(spec.learner) else build(spec, setting.dataset)
         cls, config = _learner(spec)
         _check_driven(cls, protocol)
         file = folder / "checkpoint.safetensors"
@@ -124,9 +124,13 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
         progress({"stage": "counting operations"})
         probe = protocol.probe(setting, spec.measure.samples, spec.measure.batch)
         data = f"{setting.dataset.name}, {probe.samples} test samples"
-        record = energy.measure(network, (x.to(learner.device) for x, _ in probe.epoch()), data=data, steps=True)
-        record_trace(network, probe, folder / "trace.safetensors")
-        record_inspection(network, probe, folder / INSPECTION)
+        if network is None:
+            record = learner.measure(torch.cat([x[0] for x, _ in probe.epoch()]))
+            record.provenance.setdefault("data", data)
+        else:
+            record = energy.measure(network, (x.to(learner.device) for x, _ in probe.epoch()), data=data, steps=True)
+            record_trace(network, probe, folder / "trace.safetensors")
+            record_inspection(network, probe, folder / INSPECTION)
         tables = {**outcome.tables, **_training(learner, protocol.probe(setting, learner.batch, learner.batch))}
         learner.save(folder / "weights.safetensors")
     except StepError as error:
@@ -135,7 +139,7 @@ def _execute(spec: Spec, suite: str, place: Place, folder: Path, progress: Progr
     seconds = sum(epoch.get("seconds", 0.0) for epoch in learner.history)
     metrics = {
         **outcome.metrics,
-        "parameters": network.parameter_count,
+        "parameters": (learner if network is None else network).parameter_count,
         "train_seconds": seconds,
         "best_epoch": learner.best_epoch,
     }
@@ -167,7 +171,7 @@ def _training(learner: Any, batch: protocols.Batches) -> dict[str, pd.DataFrame]
 
 def _check_driven(learner: Any, protocol: protocols.Protocol) -> None:
     """Refuse a learner that does not learn in the way that the protocol drives."""
-    way = "learn" if callable(getattr(learner, "learn", None)) else "fit"
+    way = next((name for name in ("map_places", "learn") if callable(getattr(learner, name, None))), "fit")
     if protocol.drives == way:
         return
     fitting = [name for name in protocols.names() if getattr(protocols.protocols.get(name), "drives", "fit") == way]

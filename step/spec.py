@@ -35,6 +35,9 @@ FROM_DATA = ("image_size", "channels", "classes")
 NO_NEURON = "identity"
 """The neuron of networks that have no place for one."""
 
+NO_MODEL = "none"
+"""The network of learners that bring their own."""
+
 
 class SpecError(OptionError):
     """A field of a spec that cannot be used; ``path`` says which."""
@@ -60,7 +63,7 @@ class Spec(BaseModel):
     behind the name, and defaults are filled in, so that the spec says everything that made the result.
     A conventional neuron has no time: it gets the data themselves (direct encoding, or another that repeats them) at
     T = 1, unless the samples are sequences. A network without a place for a neuron, such as an LSTM, has the neuron
-    ``identity``.
+    ``identity``. A learner that brings its own network, as those of places do, has no model.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -86,10 +89,21 @@ class Spec(BaseModel):
     def _defaults(cls, data: Any) -> Any:
         # Defaults pass through the validators too, so that they are filled in like everything else.
         fields = {name: field.get_default() for name, field in cls.model_fields.items() if not field.is_required()}
-        return {**{k: v for k, v in fields.items() if isinstance(v, dict)}, **data}
+        filled = {**{k: v for k, v in fields.items() if isinstance(v, dict)}, **data}
+        if "model" not in filled and brings_network(filled["learner"]):
+            filled["model"] = NO_MODEL
+        return filled
 
     @model_validator(mode="after")
     def _conventional(self) -> Self:
+        if brings_network(self.learner):
+            self._no_network()
+            return self
+        if getattr(encoders.encoders.get(self.encoder["name"]), "resizes", False):
+            message = f"{self.encoder['name']} changes the size of images, which only learners of places take"
+            raise SpecError("encoder", message)
+        if self.model["name"] == NO_MODEL:
+            raise SpecError("model", f"{self.learner['name']} needs a network; name one (step list models)")
         try:
             check = getattr(models.models.get(self.model["name"]), "check_neuron", lambda name: None)
             check(self.neuron["name"])
@@ -107,11 +121,19 @@ class Spec(BaseModel):
         object.__setattr__(self, "code", _plugin_code(self))
         return self
 
+    def _no_network(self) -> None:
+        """See that a learner that brings its own network gets neither another nor a neuron for it."""
+        name = self.learner["name"]
+        if self.model["name"] != NO_MODEL:
+            raise SpecError("model", f"{name} brings its own network; leave {self.model['name']} out")
+        self._no_neuron()
+        object.__setattr__(self, "code", _plugin_code(self))
+
     def _no_neuron(self) -> None:
         """Give a network that has no place for a neuron the one that stands for none."""
         none, default = normalise("neuron", NO_NEURON), normalise("neuron", "lif")
         if self.neuron not in (none, default):
-            model = self.model["name"]
+            model = self.learner["name"] if self.model["name"] == NO_MODEL else self.model["name"]
             raise SpecError("neuron", f"{model} has no place for a neuron such as {self.neuron['name']}; leave it out")
         object.__setattr__(self, "neuron", none)
 
@@ -175,6 +197,14 @@ _REGISTRIES: dict[str, Registry[Any]] = {
 }
 
 
+def brings_network(learner: Any) -> bool:
+    """Return whether a learner, by its name or mapping, brings its own network; False where there is none such."""
+    try:
+        return bool(getattr(learners.learners.get(name_and_options(learner, "learner")[0]), "brings_network", False))
+    except StepError:
+        return False
+
+
 def normalise(kind: str, value: Any) -> Component:
     """Return ``{"name": ..., <all options with their values>}`` for a component of ``kind``.
 
@@ -185,6 +215,8 @@ def normalise(kind: str, value: Any) -> Component:
     """
     try:
         name, given = name_and_options(value, kind)
+        if kind == "model" and name == NO_MODEL and not given:
+            return {"name": name}
         maker = _REGISTRIES[kind].get(name)
     except StepError as error:
         raise SpecError(kind, str(error)) from None
@@ -251,7 +283,8 @@ _PARTS: dict[str, dict[str, Registry[Any]]] = {
 
 def _plugin_code(spec: Spec) -> dict[str, str]:
     kinds = ("dataset", "encoder", "model", "neuron", "learner", "protocol")
-    makers = {kind: _REGISTRIES[kind].get(getattr(spec, kind)["name"]) for kind in kinds}
+    named = {kind: getattr(spec, kind)["name"] for kind in kinds}
+    makers = {kind: _REGISTRIES[kind].get(name) for kind, name in named.items() if (kind, name) != ("model", NO_MODEL)}
     for kind, registries in _PARTS.items():
         makers |= _parts(kind, getattr(spec, kind), registries)
     found = {kind: getattr(sys.modules.get(m.__module__), "__step_plugin__", None) for kind, m in makers.items()}

@@ -16,7 +16,7 @@ from neurons.errors import OptionError, UnknownNameError, suggest
 from step.grid import Level, combinations, factors, label, read_grids
 from step.plots import Plot, read_plots
 from step.published import Published, read_published
-from step.spec import NO_NEURON, Spec, SpecError
+from step.spec import NO_MODEL, NO_NEURON, Spec, SpecError
 from step.suite_file import SuiteError, SuiteFile, Where
 
 __all__ = ["Cell", "Suite", "SuiteError", "load_suite", "parse_override", "suite_names"]
@@ -121,9 +121,7 @@ def load_suite(name: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     for chosen in (chosen for grid in grids for chosen in combinations(grid)):
         spec = _spec(base, chosen, file)
         specs.setdefault(spec.id, spec)
-        labels.setdefault(
-            spec.id, label(chosen) or str((spec.neuron if spec.neuron["name"] != NO_NEURON else spec.model)["name"])
-        )
+        labels.setdefault(spec.id, label(chosen) or _main(spec))
         cells.append(Cell({k: level.name for k, level in chosen.items() if k != "seed"}, spec.seed, spec.id))
     _unique(specs, labels, file)
     levels = factors(grids)
@@ -152,6 +150,13 @@ def _spec(base: Mapping[str, Any], chosen: Mapping[str, Level], file: SuiteFile)
         return Spec.parse(merged)
     except SpecError as error:
         file.fail(_blame(error.path, chosen), error.message)
+
+
+def _main(spec: Spec) -> str:
+    """Return the name of what a run is about, where its suite varies nothing else."""
+    if spec.neuron["name"] != NO_NEURON:
+        return str(spec.neuron["name"])
+    return str((spec.learner if spec.model["name"] == NO_MODEL else spec.model)["name"])
 
 
 def _unique(specs: Mapping[str, Spec], labels: Mapping[str, str], file: SuiteFile) -> None:

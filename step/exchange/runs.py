@@ -22,7 +22,7 @@ from step.learners import checkpoint
 from step.models import Network
 from step.results import Results
 from step.runner import Place, build, steps_of
-from step.spec import Spec, normalise
+from step.spec import Spec, brings_network, normalise
 
 
 def choose(results: Results, run: str | None = None) -> str:
@@ -85,6 +85,10 @@ def trained(results: Results, run: str, data: Path | None = None) -> Network:
 
 def trained_network(spec: Spec, run: str, place: Place, data: Path | None = None) -> Network:
     """Return the network of a finished run, of which the spec is known; see :func:`trained`."""
+    if brings_network(spec.learner):
+        raise OptionError(
+            f"run {run} is no network of layers but a map of {spec.learner['name']}; this needs a network"
+        )
     path = place.run_folder(run) / "weights.safetensors"
     if not path.is_file():
         raise DataError(f"the weights of run {run} are not at {path}: name the folder that it wrote to with --folder")

@@ -19,10 +19,11 @@ EVERY = [
     ("rate", {}),
     *(
         (name, {}) for name in encoders.names()
-        if name not in ("direct", "latency", "phase", "rate") and not encoders.encoders.get(name).own_steps
+        if name not in ("direct", "latency", "phase", "rate")
+        and not (encoders.encoders.get(name).own_steps or encoders.encoders.get(name).resizes)
     ),
 ]  # fmt: skip
-"""Encoders of values in [0, 1]; those of sequences have a shape of their own."""
+"""Encoders of values in [0, 1]; those of sequences and of images have shapes of their own."""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
