@@ -21,11 +21,14 @@ from benchmarks.datasets import (
     digits_28,
     digits_adding,
     drawn_images,
+    earth_maps,
+    event_traverses,
     fashion_mnist,
     five_datasets,
     five_offline,
     image_folder,
     imagenet,
+    lens_traverses,
     listops,
     lra_text,
     memory_tasks,
@@ -33,24 +36,31 @@ from benchmarks.datasets import (
     mnist,
     neuronio,
     neuronio_synthetic,
+    nordland,
     not_mnist,
+    oxford_robotcar,
     pathfinder,
     permuted_pixels,
     permuted_tasks,
     pixel_sequence,
+    places,
     rotated_tasks,
+    route_folders,
+    sfu_mountain,
     shd,
     shd_adding,
     speech_pictures,
     split_tasks,
     svhn,
     synthetic_adding,
+    synthetic_route,
     tiny_imagenet,
 )
 from benchmarks.datasets.base import Dataset, Samples, Split, datasets
 from benchmarks.datasets.fetch import Remote, fetch, remotes, where
 from benchmarks.datasets.image_files import ImageFiles
 from benchmarks.datasets.moments import moments
+from benchmarks.datasets.places import PlaceDataset, labels_of
 from benchmarks.datasets.reading import Reading
 from benchmarks.datasets.roots import search_roots
 from benchmarks.datasets.sequence import SequenceDataset, SequenceSplit
@@ -92,11 +102,13 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
 
 
 __all__ = [
-    "Dataset", "ImageFiles", "Joined", "Reading", "Remote", "Samples", "Scenario", "SequenceDataset", "SequenceSplit",
-    "Split", "Task", "TaskStream", "View", "cifar", "create", "datasets", "describe", "digits", "digits_28",
-    "digits_adding", "drawn_images", "fashion_mnist", "fetch", "five_datasets", "five_offline", "image_folder",
-    "imagenet", "listops", "load", "lra_text", "memory_tasks", "mini_imagenet", "mnist", "moments", "names", "neuronio",
-    "neuronio_synthetic", "not_mnist", "pathfinder", "permuted_pixels", "permuted_tasks", "pixel_sequence", "register",
-    "remotes", "rotated_tasks", "search_roots", "shd", "shd_adding", "speech_pictures", "split_tasks", "svhn",
-    "synthetic_adding", "tiny_imagenet", "where",
+    "Dataset", "ImageFiles", "Joined", "PlaceDataset", "Reading", "Remote", "Samples", "Scenario", "SequenceDataset",
+    "SequenceSplit", "Split", "Task", "TaskStream", "View", "cifar", "create", "datasets", "describe", "digits",
+    "digits_28", "digits_adding", "drawn_images", "earth_maps", "event_traverses", "fashion_mnist", "fetch",
+    "five_datasets", "five_offline", "image_folder", "imagenet", "labels_of", "lens_traverses", "listops", "load",
+    "lra_text", "memory_tasks", "mini_imagenet", "mnist", "moments", "names", "neuronio", "neuronio_synthetic",
+    "nordland", "not_mnist", "oxford_robotcar", "pathfinder", "permuted_pixels", "permuted_tasks", "pixel_sequence",
+    "places", "register", "remotes", "rotated_tasks", "route_folders", "search_roots", "sfu_mountain", "shd",
+    "shd_adding", "speech_pictures", "split_tasks", "svhn", "synthetic_adding", "synthetic_route",
+    "tiny_imagenet", "where",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.datasets.base import Dataset, Samples
+from benchmarks.datasets.places import PlaceDataset
 from benchmarks.datasets.sequence import SequenceDataset, Task
 from benchmarks.protocols.base import Learner, Outcome, Protocol, Setting
 from benchmarks.protocols.batches import Batches
@@ -51,6 +52,8 @@ class Supervised(Protocol):
 
     def check(self, setting: Setting, batch: int) -> None:
         data = setting.dataset
+        if isinstance(data, PlaceDataset):
+            raise OptionError(f"protocol: {data.name} shows places along a route; set protocol: place-recognition")
         task = data.task if isinstance(data, SequenceDataset) else "classification"
         if task != self.task:
             name = getattr(self, "registered_name", type(self).__name__)

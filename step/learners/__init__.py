@@ -4,6 +4,7 @@ from step.learners.base import LearnerConfig, Progress, learners
 from step.learners.continual.config import ContinualConfig
 from step.learners.continual.learner import Continual
 from step.learners.distillation import Teacher
+from step.learners.places import LENS, PlaceEnsemble, PlaceLearner, Ridge, Templates, VPRTempo
 from step.learners.surrogate_gradient import SurrogateGradient, TrainingError
 
 register = learners.register
@@ -11,6 +12,7 @@ names = learners.names
 describe = learners.describe
 
 __all__ = [
-    "Continual", "ContinualConfig", "LearnerConfig", "Progress", "SurrogateGradient", "Teacher", "TrainingError",
-    "describe", "learners", "names", "register",
+    "LENS", "Continual", "ContinualConfig", "LearnerConfig", "PlaceEnsemble", "PlaceLearner", "Progress", "Ridge",
+    "SurrogateGradient", "Teacher", "Templates", "TrainingError", "VPRTempo", "describe", "learners", "names",
+    "register",
 ]  # fmt: skip

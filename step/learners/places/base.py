@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from benchmarks.datasets import Dataset
+from benchmarks.protocols import Calibration
 from neurons.errors import OptionError
 from step.learners import checkpoint
 from step.learners.base import LearnerConfig, Progress
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     import energy
-
-
-class Calibration(NamedTuple):
-    """Other places than those of the map, by which a learner may choose its settings.
-
-    Attributes
-    ----------
-    references : Tensor, shape [R, places, C, H, W]
-    queries : Tensor, shape [queries, C, H, W]
-    truth : Tensor of bool, shape [places, queries]
-    """
-
-    references: Tensor
-    queries: Tensor
-    truth: Tensor
 
 
 class PlaceConfig(LearnerConfig):
