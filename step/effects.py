@@ -124,7 +124,7 @@ def metrics_of(runs: pd.DataFrame, wanted: str, headline: str = ACCURACY.column)
 def metric_of(column: str) -> Metric:
     """Return a column of ``Results.runs`` as a metric."""
     name = column.replace("energy_pJ.", "energy, ").replace("operations.", "").replace("_", " ")
-    if column.endswith(("accuracy", "auc")):
+    if column.endswith(("accuracy", "auc")) or column.startswith("recall_at_"):
         return Metric(name, column, "points")
     return Metric(name, column, "%" if column.startswith(_RATIO_SCALES) else "")
 

@@ -16,6 +16,7 @@ from energy.record import EVENTS, Record
 from neurons.errors import DataError
 from step.continual import ContinualResults, continual_results
 from step.learners import learners
+from step.places import PlaceResults, place_results
 from step.plots import Plot, points
 from step.runner import Place, record_of
 from step.spec import NO_NEURON, Spec
@@ -153,6 +154,11 @@ class Results:
     def continual(self) -> ContinualResults | None:
         """What the runs that learned one task after another kept of each; None where the suite has no such runs."""
         return continual_results(self.specs, self.suite.labels, self.store)
+
+    @cached_property
+    def places(self) -> PlaceResults | None:
+        """What the runs that recognised places found; None where the suite has no such runs."""
+        return place_results(self.specs, self.suite.labels, self.suite.cells, self.store)
 
     @cached_property
     def plots(self) -> list[tuple[Plot, pd.DataFrame]]:

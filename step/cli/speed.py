@@ -10,6 +10,7 @@ from step.cli.base import Export, app, console, escape, guarded
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
     from benchmarks.speed.neurons import Row
 
@@ -273,6 +274,66 @@ def continual(
         found += [{"batch": size, "rate": result.rate, **vars(row)} for row in result.rows]
     if export is not None:
         console.print(f"written to {write(pd.DataFrame(found), export)}", soft_wrap=True)
+
+
+@speed.command("places")
+@guarded
+def places(
+    modules: Annotated[int, typer.Option(min=1, help="Modules at once, of 25 places each.")] = 20,
+    dt: Annotated[float, typer.Option(help="Time step of ours in ms: 0.1 or 0.25.")] = 0.1,
+    seconds: Annotated[float, typer.Option(help="Time for all turns.")] = 30.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns at least.")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: those of torch]")] = None,
+    export: Export = None,
+) -> None:
+    """Time modules of a place-recognition ensemble, learning and answering, beside the same module in Brian 2."""
+    import pandas as pd
+    import torch
+
+    from benchmarks.speed.places import images, measure
+    from step.machine import machine
+    from step.report.tables import export as write
+    from step.report.tables import print_table
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    console.print(
+        f"{machine()['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of turns"
+    )
+    with console.status("VPRTempo learns its map") as status:
+        result = measure(
+            modules=modules, dt=dt, tempo=_tempo(images(25 * modules)), seconds=seconds, rounds=rounds,
+            threads=threads, progress=lambda text: status.update(escape(text)),
+        )  # fmt: skip
+    for name, fires in result.fires.items():
+        console.print(f"{name}: {fires.spikes:.1f} spikes of {fires.active:.1f} neurons in a presentation")
+    if result.missing:
+        console.print(f"Brian 2 took no part: {escape(result.missing)}")
+    shown = pd.DataFrame(
+        {
+            "": row.name,
+            "image for": row.what,
+            "modules": row.modules or None,
+            "ms": f"{row.milliseconds:.3g}",
+            "ms a module": f"{row.per_module:.3g}" if row.modules else None,
+            "a second": f"{1e3 / row.milliseconds:.3g}",
+            "times STEP, by module": f"{row.ratio:.3g}" if row.modules else None,
+        }
+        for row in result.rows
+    )
+    print_table(shown, f"One image of 350 ms, {25 * modules} places for many modules and for VPRTempo", console)
+    if export is not None:
+        console.print(f"written to {write(pd.DataFrame(vars(row) for row in result.rows), export)}", soft_wrap=True)
+
+
+def _tempo(places: Tensor) -> Any:
+    """Return how a map of these places [P, pixels] answers by the rule of VPRTempo."""
+    from step.learners import VPRTempo
+
+    side = round(places.shape[1] ** 0.5)
+    learner = VPRTempo(None, VPRTempo.Config(epochs=1))
+    learner.map_places(places.view(1, -1, 1, side, side))
+    return lambda x: learner.similarity(x.view(-1, 1, side, side))
 
 
 def _subspace(*given: Any, **options: Any) -> Any:

@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 
 def _results(
-    suite: str, folder: Path | None, store: str | None, overrides: list[str] | None, plugins: list[Path] | None
+    suite: str,
+    folder: Path | None,
+    store: str | None,
+    overrides: list[str] | None,
+    plugins: list[Path] | None,
+    data: Path | None = None,
 ) -> Results:
     """Open the results of a suite; one line when there are none."""
     from step.api import place_of
@@ -41,7 +46,7 @@ def _results(
 
     load_plugins(plugins)
     loaded = load_suite(suite, dict(parse_override(text) for text in overrides or []))
-    return Results(loaded, place_of(folder, store))
+    return Results(loaded, place_of(folder, store, data))
 
 
 @app.command()
@@ -85,7 +90,7 @@ def run(
 
 def _show(results: Results, export: Path | None = None) -> None:
     from step.effects import effects_of, metric_of
-    from step.report import continual, plots
+    from step.report import continual, places, plots
     from step.report.published import print_published
     from step.report.summary import metric_words, notes, summary
 
@@ -98,6 +103,16 @@ def _show(results: Results, export: Path | None = None) -> None:
         _table(continual.table(results.continual), "Continual learning", None)
         _table(continual.costs(results.continual), "Costs of continual learning", None)
         for line in (*continual.sentences(results.continual), *continual.cost_sentences(results.continual)):
+            console.print(f"[dim]{escape(line)}[/]")
+    if results.places is not None:
+        found = results.places
+        _table(places.table(found), "Place recognition: R@1, %", None)
+        _table(places.measures(found, found.headline), places.leading(found), None)
+        _table(places.costs(found), "Costs of place recognition", None)
+        grown = places.scale_table(found)
+        if len(grown):
+            _table(grown, "Growing maps", None)
+        for line in (*places.sentences(found), *places.cost_sentences(found)):
             console.print(f"[dim]{escape(line)}[/]")
     for plot, points in results.plots:
         if len(points):
@@ -191,6 +206,7 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     folder: Folder = None,
     store: StoreUrl = None,
+    data: Data = None,
     overrides: Overrides = None,
     plugins: Plugins = None,
 ) -> None:
@@ -198,7 +214,7 @@ def report(
     from step.report.collect import collect
     from step.report.page import write_page
 
-    results = _results(suite, folder, store, overrides, plugins)
+    results = _results(suite, folder, store, overrides, plugins, data)
     with console.status("drawing"):
         path = write_page(collect(results), output or results.place.folder / f"{results.suite.name}.html")
     console.print(f"report: {path}", soft_wrap=True)

@@ -13,6 +13,7 @@ from step.effects import effects_of, metric_of
 from step.inspection import INSPECTION, Inspection, load_inspection
 from step.learners import checkpoint
 from step.report.data import Judged, ReportData, Trace
+from step.report.place_pictures import sights_of
 from step.report.summary import by_network, counted, facts, metric_words
 from step.results import Results
 
@@ -37,6 +38,8 @@ def collect(results: Results) -> ReportData:
         metric=metric_words(results.metric),
         plots=results.plots,
         continual=results.continual,
+        places=results.places,
+        sights=[] if results.places is None else sights_of(results, results.places),
     )
 
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from step.continual import ContinualResults
     from step.effects import Effects
     from step.inspection import Inspection
+    from step.places import PlaceResults
     from step.plots import Plot
     from step.published import Published
+    from step.report.place_pictures import Sights
 
 KINDS = ("spiking", "twin", "other")
 
@@ -142,6 +144,10 @@ class ReportData:
         The metric against numbers of the grid, with their points; without any there is no such section.
     continual : step.continual.ContinualResults, optional
         Of runs that learned one task after another; without any there is no such section.
+    places : step.places.PlaceResults, optional
+        Of runs that recognised places; without any there is no such section.
+    sights : list of step.report.place_pictures.Sights
+        Pictures of what those runs took queries for.
     """
 
     title: str
@@ -159,6 +165,8 @@ class ReportData:
     metric: str = "test accuracy"
     plots: list[tuple[Plot, pd.DataFrame]] = field(default_factory=list)
     continual: ContinualResults | None = None
+    places: PlaceResults | None = None
+    sights: list[Sights] = field(default_factory=list)
 
     def check(self) -> None:
         """Refuse frames that lack a column or speak of networks without a run.
@@ -188,6 +196,8 @@ class ReportData:
         self._check_networks("an inspection", self.inspections, known)
         if self.continual is not None:
             self._check_networks("an accuracy matrix", self.continual.metrics["network"].unique(), known)
+        if self.places is not None:
+            self._check_networks("places", self.places.networks, known)
         for trace in self.traces:
             trace.check()
         for inspection in self.inspections.values():

@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from step.report import continual, effects, energy_sections, figures, inspection, pieces, plots, published, samples
+from step.report import (
+    continual,
+    effects,
+    energy_sections,
+    figures,
+    inspection,
+    pieces,
+    places,
+    plots,
+    published,
+    samples,
+)
 from step.report.aggregate import seeds_sentence, totals
 from step.report.data import ReportData, Trace
 from step.report.html import Markup, element, join, table
@@ -42,12 +53,23 @@ class Sheet(Plates):
 
 def sections(sheet: Sheet) -> list[Section]:
     """Return all sections, in the order of the page."""
-    judged, shown, tasks = sheet.data.verdicts, sheet.judged, sheet.data.continual
+    judged, shown, tasks, seen = sheet.data.verdicts, sheet.judged, sheet.data.continual, sheet.data.places
     makers: tuple[tuple[str, str, Callable[[], Markup]], ...] = (
         ("results", "Results", lambda: _results(sheet)),
         *(
             (("continual", "Continual learning", lambda: continual.section(sheet, tasks, sheet.looks)),)
             if tasks is not None
+            else ()
+        ),
+        *(
+            (
+                (
+                    "places",
+                    "Place recognition",
+                    lambda: places.section(sheet, seen, sheet.looks, sheet.data.summary, sheet.data.sights),
+                ),
+            )
+            if seen is not None
             else ()
         ),
         *(
