@@ -329,9 +329,10 @@ def places(
 def _tempo(places: Tensor) -> Any:
     """Return how a map of these places [P, pixels] answers by the rule of VPRTempo."""
     from step.learners import VPRTempo
+    from step.learners.places.vprtempo import VPRTempoConfig
 
     side = round(places.shape[1] ** 0.5)
-    learner = VPRTempo(None, VPRTempo.Config(epochs=1))
+    learner = VPRTempo(None, VPRTempoConfig(epochs=1))
     learner.map_places(places.view(1, -1, 1, side, side))
     return lambda x: learner.similarity(x.view(-1, 1, side, side))
 
