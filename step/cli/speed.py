@@ -332,7 +332,7 @@ def _tempo(places: Tensor) -> Any:
     from step.learners.places.vprtempo import VPRTempoConfig
 
     side = round(places.shape[1] ** 0.5)
-    learner = VPRTempo(None, VPRTempoConfig(epochs=1))
+    learner = VPRTempo(None, VPRTempoConfig.model_validate({"epochs": 1}))
     learner.map_places(places.view(1, -1, 1, side, side))
     return lambda x: learner.similarity(x.view(-1, 1, side, side))
 

@@ -86,9 +86,7 @@ def trained(results: Results, run: str, data: Path | None = None) -> Network:
 def trained_network(spec: Spec, run: str, place: Place, data: Path | None = None) -> Network:
     """Return the network of a finished run, of which the spec is known; see :func:`trained`."""
     if brings_network(spec.learner):
-        raise OptionError(
-            f"run {run} is no network of layers but a map of {spec.learner['name']}; this needs a network"
-        )
+        raise OptionError(f"run {run} is a map of {spec.learner['name']} and no network of layers, as this needs")
     path = place.run_folder(run) / "weights.safetensors"
     if not path.is_file():
         raise DataError(f"the weights of run {run} are not at {path}: name the folder that it wrote to with --folder")
