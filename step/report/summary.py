@@ -176,6 +176,8 @@ def notes(results: Results) -> list[str]:
 def counted(record: Record) -> str:
     """Return on which data a record was counted, and by which rule."""
     rules = record.provenance
+    if "dtype" not in rules:
+        return f"{rules['data']}, by the learner itself; accumulates: one for each spike and synapse that it reaches"
     return (
         f"{rules['data']}, eval mode, {rules['dtype']}; accumulates: one for each spike and synapse that it reaches, "
         f"valid taps only; {rules['first_layer']}; norms {rules['batch_norm']}"
@@ -212,4 +214,5 @@ def _each(components: Iterable[dict[str, object]]) -> str:
 
 
 def _options(component: dict[str, object]) -> str:
-    return f"{component['name']}: " + ", ".join(f"{k} {v}" for k, v in component.items() if k != "name")
+    options = ", ".join(f"{k} {v}" for k, v in component.items() if k != "name")
+    return f"{component['name']}: {options}" if options else str(component["name"])

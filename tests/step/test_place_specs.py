@@ -3,13 +3,19 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from neurons.errors import OptionError
-from step.api import place_of
+from step.api import place_of, run
 from step.exchange.runs import trained_network
+from step.report.collect import collect
+from step.report.page import write_page
+from step.report.summary import notes
+from step.results import Results
 from step.runner import check, execute
 from step.spec import NO_MODEL, Spec, SpecError
 from step.store import Store
+from step.suite import load_suite
 
 ROUTE = {
     "dataset": {"name": "synthetic-route", "places": 12, "seed": 3},
@@ -82,3 +88,16 @@ def test_a_run_is_kept_with_its_map_its_record_and_its_tables(tmp_path: Path) ->
     assert (place.run_folder(made.id) / "weights.safetensors").is_file()
     with pytest.raises(OptionError, match="is a map of ridge and no network of layers"):
         trained_network(made, made.id, place)
+
+
+def test_a_suite_of_ensembles_alone_is_shown_and_drawn(tmp_path: Path) -> None:
+    suite = tmp_path / "spiking.yaml"
+    learner = {"name": "place-ensemble", "places_per_module": 6, "neurons": 24, "epochs": 1}
+    suite.write_text(yaml.safe_dump({"title": "Spiking maps", "base": {**ROUTE, "learner": learner}}))
+    run(suite, folder=tmp_path / "results")
+    results = Results(load_suite(suite), place_of(tmp_path / "results"))
+    # 24 excitatory neurons in each of two modules, 7 times each at most, and as many inhibitory ones
+    assert 0 < results.runs["spikes"].iloc[0] <= 2 * 2 * 24 * 7
+    assert any("by the learner itself" in line for line in notes(results))
+    page = write_page(collect(results), tmp_path / "page.html").read_text()
+    assert "Place recognition" in page
