@@ -325,7 +325,9 @@ def places_of(setting: Setting) -> PlaceDataset:
 
 def _similarity(mapper: PlaceMapper, queries: Tensor, places: int) -> Tensor:
     similarity = torch.empty(places, len(queries))
+    report = getattr(mapper, "progress", lambda event: None)
     for first in range(0, len(queries), mapper.batch):
+        report({"stage": f"answering queries, {first} of {len(queries)}"})
         asked = queries[first : first + mapper.batch]
         answer = mapper.similarity(asked, first=first)
         if answer.shape != (places, len(asked)):
